@@ -41,9 +41,7 @@ class MlpinfError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
-    def __init__(
-        self, what: str, *, where: str | None = None, remedy: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where

@@ -1,0 +1,1 @@
+"""mlpinf: a plugin framework for MLPerf Inference."""

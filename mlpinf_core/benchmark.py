@@ -1,0 +1,125 @@
+"""What a plugin declares: its benchmarks, their variants, the files they need, its backends."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mlpinf_core.names import lookup
+from mlpinf_core.vocabulary import Scenario, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlpinf_core.rules.model import BenchmarkRules, Limit
+
+
+@attrs.frozen
+class NoSettings:
+    """The settings of a benchmark or backend that has none: any key is refused."""
+
+
+@attrs.frozen
+class Source:
+    """A file that a variant needs and that is fetched, never shipped.
+
+    Tried in order: the path the user gives, then ``wheel``, then ``url``. Whatever it comes from,
+    its size and checksum decide.
+
+    Attributes:
+        name: its name in messages and on disk.
+        kind: ``models`` or ``data``: which folder of the scratch space it belongs to.
+        size: bytes.
+        sha256: lower-case hex digest of the file itself.
+        licence: SPDX identifier, or the terms to accept for a gated file.
+        wheel: ``(requirement, member)``: a pinned package on the index, and the file in its wheel.
+        url: where the file is on the web.
+        gated: what to accept and where to put the file, when it cannot be fetched unattended.
+    """
+
+    name: str
+    kind: str
+    size: int
+    sha256: str
+    licence: str
+    wheel: tuple[str, str] | None = None
+    url: str | None = None
+    gated: str | None = None
+
+
+@attrs.frozen
+class VariantSpec:
+    """One variant of a benchmark.
+
+    Attributes:
+        summary: the model and the data, in one line.
+        backend: the backend that runs it unless the user chooses another.
+        sources: the files it needs.
+        defaults: configuration values of this variant, by table and key, for every scenario.
+        scenario_defaults: the same for one scenario; they stand above ``defaults``.
+        accuracy: its own limits, by accuracy target and metric; None means the round's.
+        unavailable: why it cannot be run and what to do instead; None when it can.
+    """
+
+    summary: str
+    backend: str
+    sources: tuple[Source, ...] = ()
+    defaults: Mapping[str, Any] = attrs.field(factory=lambda: MappingProxyType({}))
+    scenario_defaults: Mapping[Scenario, Mapping[str, Any]] = attrs.field(
+        factory=lambda: MappingProxyType({})
+    )
+    accuracy: Mapping[str, Mapping[str, Limit]] | None = None
+    unavailable: str | None = None
+
+
+@attrs.frozen
+class Benchmark:
+    """A named task, as the plugin that owns it offers it.
+
+    Attributes:
+        name: its proper name, in MLCommons' spelling (``llama3.1-8b``).
+        summary: one line for ``mlpinf list``.
+        variants: at least one.
+        scenarios: those it can run; the rules say which of them a submission needs.
+        settings: an attrs class of the benchmark's own settings, the table ``[benchmark]``.
+        aliases: other names people type.
+        rules: its rules where no round knows it; None for a benchmark of the rounds.
+    """
+
+    name: str
+    summary: str
+    variants: Mapping[Variant, VariantSpec]
+    scenarios: tuple[Scenario, ...] = tuple(Scenario)
+    settings: type[Any] = NoSettings
+    aliases: tuple[str, ...] = ()
+    rules: BenchmarkRules | None = None
+
+    def variant(self, variant: Variant) -> VariantSpec:
+        """One of its variants.
+
+        Raises:
+            UnknownNameError: the benchmark does not have that variant.
+        """
+        known = {v.value: spec for v, spec in self.variants.items()}
+        return lookup(f"variant of {self.name}", variant.value, known)
+
+
+@attrs.frozen
+class BackendInfo:
+    """A backend, as a plugin offers it.
+
+    Attributes:
+        name: what ``run.backend`` is set to (``ctranslate2``).
+        benchmarks: proper names of the benchmarks it can run, whoever owns them.
+        summary: one line for ``mlpinf list``.
+        settings: an attrs class of the backend's own settings, the table ``[backend]``.
+        requires: import name to the pip requirement that brings it.
+    """
+
+    name: str
+    benchmarks: tuple[str, ...]
+    summary: str
+    settings: type[Any] = NoSettings
+    requires: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))

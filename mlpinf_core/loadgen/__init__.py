@@ -1,0 +1,1 @@
+"""The child process of a run, and LoadGen in it."""

@@ -1,0 +1,1 @@
+"""The rounds of MLPerf Inference as data."""
