@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from mlpinf_core.names import lookup
+from mlpinf_core.rules.model import BenchmarkRules, Limit
 from mlpinf_core.vocabulary import Scenario, Variant
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mlpinf_core.rules.model import BenchmarkRules, Limit
 
 
 @attrs.frozen

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from mlpinf_core.names import lookup
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mlpinf_core.vocabulary import Category, Scenario
+from mlpinf_core.vocabulary import Category, Scenario
 
 EMPTY: Final[Mapping[object, object]] = MappingProxyType({})
 
