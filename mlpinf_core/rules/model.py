@@ -42,12 +42,15 @@ class LatencyLimits:
         ttft_ms: time to first token, at ``percentile``.
         tpot_ms: time per output token after the first, at ``percentile``.
         percentile: 99 unless the round says otherwise.
+        checker_latency_ms: the submission checker's cap on the whole-query target latency that a
+            Server run was configured with; it does not judge the measured latency.
     """
 
     latency_ms: float | None = None
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     percentile: float = 99.0
+    checker_latency_ms: float | None = None
 
 
 @attrs.frozen
@@ -65,6 +68,8 @@ class BenchmarkRules:
 
     Attributes:
         loadgen_name: the benchmark's name in LoadGen's configuration (``llama3_1-8b``).
+        loadgen_interactive_name: the same for Interactive, which LoadGen keeps as a model of its
+            own; None where the round has no Interactive.
         dataset_size: samples in the data set of the full variant.
         performance_sample_count: samples that LoadGen keeps loaded in a performance run.
         submission_names: accuracy target ("99") to the name the submission checker uses.
@@ -72,27 +77,35 @@ class BenchmarkRules:
         scenarios_required: per system category, what a submission must have.
         scenarios_optional: per system category, what it may have.
         latency: scenario to its limits.
-        min_queries: scenario to the least number of queries of a submitted run.
+        min_queries: scenario to the least number of queries with which a run can be VALID: what
+            early stopping needs, and one for Offline.
+        offline_min_samples: samples that Offline's one query must have at least.
         token_latencies: whether LoadGen tracks first tokens and token counts.
         equal_issue: whether every sample is issued equally often
             (LoadGen's ``sample_concatenate_permutation``).
         audits: the compliance tests asked for.
-        result_fields: scenario to the detail log's key of the result.
-        units: scenario to the result's unit, where it is not the scenario's own.
+        audit_margins: metric to the percentage by which it may differ between the two accuracy
+            files of a TEST01 whose exact comparison failed.
+        result_fields: scenario to the detail log's key of the result. LoadGen writes latencies in
+            ns, whatever the key is called.
+        units: scenario to the unit that its result is published in.
     """
 
     loadgen_name: str
     dataset_size: int
     performance_sample_count: int
+    loadgen_interactive_name: str | None = None
     submission_names: Mapping[str, str] = attrs.field(factory=_no_entries)
     accuracy: Mapping[str, Mapping[str, Limit]] = attrs.field(factory=_no_entries)
     scenarios_required: Mapping[Category, tuple[Scenario, ...]] = attrs.field(factory=_no_entries)
     scenarios_optional: Mapping[Category, tuple[Scenario, ...]] = attrs.field(factory=_no_entries)
     latency: Mapping[Scenario, LatencyLimits] = attrs.field(factory=_no_entries)
     min_queries: Mapping[Scenario, int] = attrs.field(factory=_no_entries)
+    offline_min_samples: int = 1
     token_latencies: bool = False
     equal_issue: bool = False
     audits: tuple[str, ...] = ()
+    audit_margins: Mapping[str, float] = attrs.field(factory=_no_entries)
     result_fields: Mapping[Scenario, str] = attrs.field(factory=_no_entries)
     units: Mapping[Scenario, str] = attrs.field(factory=_no_entries)
 
@@ -101,6 +114,31 @@ class BenchmarkRules:
         """The accuracy targets on offer, the default first."""
         return tuple(self.accuracy) or ("99",)
 
+    def loadgen_model(self, scenario: Scenario) -> str:
+        """The model name to give LoadGen's configuration for one scenario."""
+        if scenario is Scenario.INTERACTIVE and self.loadgen_interactive_name:
+            return self.loadgen_interactive_name
+        return self.loadgen_name
+
+
+@attrs.frozen
+class Defaults:
+    """What holds for every benchmark of a round that says nothing else, and for all outside it.
+
+    Attributes:
+        samples_per_query: of MultiStream.
+        percentiles: scenario to the latency percentile that early stopping looks at.
+        min_queries: see :class:`BenchmarkRules`, like the following ones.
+        result_fields: as there.
+        units: as there.
+    """
+
+    samples_per_query: int
+    percentiles: Mapping[Scenario, float]
+    min_queries: Mapping[Scenario, int]
+    result_fields: Mapping[Scenario, str]
+    units: Mapping[Scenario, str]
+
 
 @attrs.frozen
 class Round:
@@ -108,12 +146,17 @@ class Round:
 
     Attributes:
         name: ``v5.1``.
+        min_duration_s: the least length of a performance run, in seconds.
         seeds: the round's seeds.
-        benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules.
+        defaults: what a benchmark need not say.
+        benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules,
+            with the defaults filled in.
     """
 
     name: str
+    min_duration_s: float
     seeds: Seeds
+    defaults: Defaults
     benchmarks: Mapping[str, BenchmarkRules]
 
     def benchmark(self, name: str) -> BenchmarkRules:
@@ -123,3 +166,16 @@ class Round:
             UnknownNameError: the round does not have it.
         """
         return lookup(f"benchmark of round {self.name}", name, self.benchmarks)
+
+    def complete(self, rules: BenchmarkRules) -> BenchmarkRules:
+        """``rules`` with the round's defaults where they are silent.
+
+        For the rules that a benchmark outside the rounds brings along; those of the round's own
+        benchmarks are complete already.
+        """
+        return attrs.evolve(
+            rules,
+            min_queries={**self.defaults.min_queries, **rules.min_queries},
+            result_fields={**self.defaults.result_fields, **rules.result_fields},
+            units={**self.defaults.units, **rules.units},
+        )
