@@ -1,0 +1,92 @@
+"""Where a source's file belongs in a scratch space, and what lies beside it while it is fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import attrs
+
+from mlpinf_core.benchmark import Source
+from mlpinf_core.downloads.ways import WayFailedError
+from mlpinf_core.hashing import HashMemory, file_fault, sync_folder
+from mlpinf_core.scratch import Scratch
+
+
+@attrs.frozen
+class Place:
+    """A source's place in a scratch space.
+
+    Attributes:
+        source: what belongs there.
+        scratch: the scratch space.
+        target: the file's own path.
+    """
+
+    source: Source
+    scratch: Scratch
+    target: Path
+
+    @classmethod
+    def of(cls, source: Source, scratch: Scratch) -> Place:
+        """The place of a source.
+
+        Raises:
+            UnknownNameError: the source's kind is no folder of the scratch space.
+            ValueError: the source's name leads out of that folder.
+        """
+        inside = PurePosixPath(source.name)
+        if not inside.parts or inside.is_absolute() or ".." in inside.parts:
+            raise ValueError(
+                f"a source cannot be named {source.name!r}: it must stay in its folder"
+            )
+        return cls(source, scratch, scratch.folder(source.kind) / inside)
+
+    @property
+    def part(self) -> Path:
+        """The beginning of the file, of a fetch that goes on or was interrupted."""
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def work(self) -> Path:
+        """A directory for what is needed only while fetching; only the lock's holder has it."""
+        return self.target.with_name(f".{self.target.name}.tmp")
+
+    @property
+    def lock(self) -> Path:
+        """The file of the lock that whoever fetches holds."""
+        return self.target.parent / ".locks" / f"{self.target.name}.lock"
+
+    @property
+    def memory(self) -> HashMemory:
+        """The remembered hash of the file, here or where the user has it."""
+        return HashMemory(self.target.with_name(f".{self.target.name}.sha256.json"))
+
+    @property
+    def bytes_begun(self) -> int:
+        """The length of the part, 0 when there is none."""
+        try:
+            return self.part.stat().st_size
+        except OSError:
+            return 0
+
+    def fault(self, path: Path) -> str | None:
+        """What is wrong with a file as this source's, or None when it is the one."""
+        size, sha256 = self.source.size, self.source.sha256
+        return file_fault(path, size=size, sha256=sha256, memory=self.memory)
+
+    def settle(self, candidate: Path) -> Path:
+        """Give a checked file its name, in one step that survives a power cut.
+
+        Raises:
+            WayFailedError: a directory is in the way.
+            OSError: the system refuses.
+        """
+        if self.target.is_dir():
+            raise WayFailedError(f"{self.target} is a directory, and the file belongs there")
+        with candidate.open("rb") as file:
+            os.fsync(file.fileno())
+        candidate.replace(self.target)
+        sync_folder(self.target.parent)
+        self.memory.remember(self.target, self.source.sha256)
+        return self.target
