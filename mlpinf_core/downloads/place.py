@@ -37,9 +37,7 @@ class Place:
         """
         inside = PurePosixPath(source.name)
         if not inside.parts or inside.is_absolute() or ".." in inside.parts:
-            raise ValueError(
-                f"a source cannot be named {source.name!r}: it must stay in its folder"
-            )
+            raise ValueError(f"a source named {source.name!r} would leave its folder")
         return cls(source, scratch, scratch.folder(source.kind) / inside)
 
     @property

