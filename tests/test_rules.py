@@ -275,14 +275,22 @@ def test_a_limit_admits_its_bounds_and_never_nan(
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_a_misspelt_key_in_a_rules_file_is_refused(name: str) -> None:
+def test_a_misspelt_key_or_a_wrong_type_in_a_rules_file_is_refused(name: str) -> None:
     from mlpinf_core import rules
 
     text = resources.files(rules).joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
-    data["benchmarks"]["rgat"]["dataset_sise"] = 1
-    with pytest.raises(Exception, match="structuring"):
-        rules._converter().structure(data, Round)
+    for key, wrong in (
+        ("dataset_sise", 1),
+        ("dataset_size", "1"),
+        ("equal_issue", "false"),
+        ("loadgen_name", 1),
+        ("audits", [1]),
+        ("latency", {"Sever": {}}),
+    ):
+        data = tomllib.loads(text)
+        data["benchmarks"]["rgat"][key] = wrong
+        with pytest.raises(Exception, match="structuring"):
+            rules._converter().structure(data, Round)
 
 
 def test_importing_the_rules_loads_no_cattrs() -> None:

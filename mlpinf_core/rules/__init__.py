@@ -72,21 +72,15 @@ def _converter() -> Any:
 
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind, accepted in ((bool, bool), (int, int), (str, str), (float, (int, float))):
-        # By identity: a hook for the class str would take the scenarios too, which are StrEnums.
-        converter.register_structure_hook_func(
-            functools.partial(_is, kind), _exactly(kind, accepted)
-        )
+        converter.register_structure_hook(kind, _exactly(kind, accepted))
     return converter
 
 
-def _is(kind: type, asked: Any) -> bool:
-    return asked is kind
-
-
 def _exactly(kind: type, accepted: type | tuple[type, ...]) -> Callable[[Any, Any], Any]:
-    def check(value: Any, _: Any) -> Any:
+    def check(value: Any, asked: Any) -> Any:
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"expected {kind.__name__}, got {value!r}")
-        return kind(value)
+        # The words of the vocabulary are texts too, and come here by their base class.
+        return asked(value)
 
     return check
