@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpinf_core.config.layers import Typed
+from mlpinf_core.config.overrides import environment_layer, parse_assignment
+from mlpinf_core.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("loadgen.target_qps=10", {"loadgen": {"target_qps": "10"}}),
+        ("loadgen.target_qps = 10", {"loadgen": {"target_qps": "10"}}),
+        ("run.backend=torch", {"run": {"backend": "torch"}}),
+        ('run.backend="torch"', {"run": {"backend": "torch"}}),
+        ("backend.flag=a=b", {"backend": {"flag": "a=b"}}),
+        ("backend.devices=[0, 1]", {"backend": {"devices": [0, 1]}}),
+        ("backend.env={a = 1}", {"backend": {"env": {"a": 1}}}),
+        ('backend.env."x.y"=1', {"backend": {"env": {"x.y": "1"}}}),
+        ("backend={dtype = 'int8'}", {"backend": {"dtype": "int8"}}),
+        ("loadgen.target_qps=", {"loadgen": {"target_qps": ""}}),
+    ],
+)
+def test_an_assignment_is_one_key_and_its_value(text: str, values: dict[str, Any]) -> None:
+    layer = parse_assignment(text)
+    assert layer.values == values
+    assert layer.origin == "--set"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("loadgen.target_qps", "--set TABLE.KEY=VALUE"),
+        ("=1", "not a key"),
+        ("loadgen..x=1", "not a key"),
+        ("loadgn.target_qps=1", "'loadgen'"),
+        ("loadgen=1", "loadgen.KEY"),
+        ("a\nb=1", "--set TABLE.KEY=VALUE"),
+    ],
+)
+def test_a_malformed_assignment_says_how_to_write_it(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_assignment(text)
+    assert said in str(caught.value)
+    assert f"--set {text}" in str(caught.value.where)
+
+
+@given(st.text())
+def test_any_text_is_a_value(text: str) -> None:
+    value = parse_assignment(f"benchmark.x={text}").values["benchmark"]["x"]
+    assert isinstance(value, Typed | list | dict)
+
+
+def test_variables_set_keys_whatever_their_case() -> None:
+    layer = environment_layer(
+        {"MLPINF__LOADGEN__TARGET_QPS": "10", "mlpinf__run__backend": "torch", "HOME": "/"}
+    )
+    assert layer is not None
+    assert layer.origin == "environment"
+    assert layer.values == {"loadgen": {"target_qps": "10"}, "run": {"backend": "torch"}}
+
+
+def test_an_environment_without_settings_is_no_layer() -> None:
+    assert environment_layer({"HOME": "/", "MLPINF_OTHER": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("MLPINF__LOADGN__TARGET_QPS", "'loadgen'"),
+        ("MLPINF__LOADGEN", "loadgen.KEY"),
+        ("MLPINF__", "unknown table"),
+        ("MLPINF__LOADGEN__", "empty"),
+    ],
+)
+def test_a_variable_that_sets_nothing_known_is_an_error_that_names_it(
+    variable: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        environment_layer({variable: "10"})
+    assert said in str(caught.value)
+    assert variable in str(caught.value.where)
