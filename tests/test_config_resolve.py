@@ -143,7 +143,7 @@ def test_text_in_a_file_is_never_a_boolean(text: str) -> None:
         ("style=Exact", "style", "exact"),
         ("precision=INT8", "precision", Precision.INT8),
         ("variant=Full", "variant", Variant.FULL),
-        ("path=/tmp/x", "path", Path("/tmp/x")),
+        ("path=/data/x", "path", Path("/data/x")),
         ("devices=2", "devices", (2,)),
         ("devices=0,1", "devices", (0, 1)),
         ("devices=[0, 1]", "devices", (0, 1)),
