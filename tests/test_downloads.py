@@ -88,8 +88,9 @@ def test_a_wrong_file_in_its_place_is_told_with_what_is_wrong(
     told = status(source(), scratch)
     assert told.state is SourceState.WRONG
     assert why in str(told.why)
-    with pytest.raises(PrerequisiteError, match=why):
-        fetch(source(), scratch)
+    for offline in (True, False):
+        with pytest.raises(IntegrityError, match=why):
+            fetch(source(), scratch, offline=offline)
     assert "fetching it again" in caplog.text
     assert there.read_bytes() == content
 

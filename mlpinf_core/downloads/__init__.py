@@ -237,11 +237,13 @@ def _all_failed(
     place: Place, tried: list[tuple[str, WayFailedError]], by_hand: str
 ) -> PrerequisiteError:
     reasons = [f"{label}: {error.reason}" for label, error in tried]
-    if place.target.exists():
+    wrong = place.target.exists()
+    if wrong:
         reasons.insert(0, f"{place.target}: {place.fault(place.target)}")
     if not tried:
         reasons.append("nothing says where it could be fetched from")
-    kind = IntegrityError if any(error.wrong for _, error in tried) else PrerequisiteError
+    wrong = wrong or any(error.wrong for _, error in tried)
+    kind = IntegrityError if wrong else PrerequisiteError
     size = readable(place.source.size)
     return kind(
         "\n    ".join((f"{place.source.name} ({size}) could not be fetched:", *reasons)),
