@@ -7,7 +7,7 @@ nothing else unless ``-v`` is given.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,3 +147,5 @@ class InterruptedRunError(MlpinfError):
     """The user, or the system, asked the run to stop."""
 
     exit_code = ExitCode.INTERRUPTED
+    results: Any = None
+    """The :class:`~mlpinf_core.results.Results` of what had been run until then."""

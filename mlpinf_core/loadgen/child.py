@@ -1,0 +1,308 @@
+"""The child process of a run: ``python -m mlpinf_core.loadgen.child TASK DIRECTORY EVENTS``.
+
+Every test has a process of its own, because LoadGen keeps process-wide state, dies of an exception
+in a callback and cannot be interrupted. Tasks:
+
+``prepare``
+    data set, preprocessing and engine, so that later runs find them.
+``measure``
+    how fast the SUT is: short tests, growing until one is long enough.
+``execute``
+    the test itself.
+``score``
+    the accuracy of a finished accuracy run.
+
+The child reads ``run.json`` in ``DIRECTORY``, writes events to the descriptor ``EVENTS``, ends with
+the exit code of its error, and ends at once when its standard input does: its parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlpinf_core import events as ev
+from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.config import dump
+from mlpinf_core.context import Run
+from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
+from mlpinf_core.events import EventWriter
+from mlpinf_core.plugins import Plugins
+from mlpinf_core.record import FILE_NAME, read_json
+from mlpinf_core.rules import load_round
+from mlpinf_core.scratch import Scratch
+from mlpinf_core.vocabulary import Mode, Scenario, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mlpinf_core.loadgen.responder import Failure, Progress, Responder
+    from mlpinf_core.protocols import Backend, Samples
+
+log = logging.getLogger(__name__)
+
+_FIRST_MEASURED: Final = 64
+"""Samples (or queries) of the first measured test."""
+_GROWTH: Final = 50
+"""Most that a measured test is longer than the one before."""
+
+
+class Child:
+    """A run in its own process."""
+
+    def __init__(self, directory: Path, events: EventWriter) -> None:
+        """Read what is to be done from ``run.json``."""
+        record = read_json(directory / FILE_NAME)
+        workload = Workload.from_dict(record["workload"])
+        self._plugins = Plugins.from_environment()
+        benchmark = self._plugins.benchmark(workload.benchmark)
+        config = dump.from_dict(
+            record["config"],
+            benchmark_settings=benchmark.settings,
+            backend_settings=lambda name: self._plugins.backend(benchmark.name, name).settings,
+        )
+        scratch = Scratch(Path(record["scratch"]))
+        self._events = events
+        self._run = Run(
+            workload=workload,
+            mode=Mode(record["mode"]),
+            config=config,
+            rules=benchmark.rules or load_round(workload.round).benchmark(workload.benchmark),
+            benchmark=benchmark,
+            scratch=scratch,
+            store=ArtifactStore(scratch),
+            directory=directory,
+            events=events,
+        )
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make everything that later runs need."""
+        self._backend(self._samples())
+
+    def score(self) -> None:
+        """Score the accuracy log in the run directory."""
+        from mlpinf_core.logs.accuracy import AccuracyLog
+
+        samples = self._samples()
+        self._events.phase("scoring")
+        accuracy_log = AccuracyLog.read(self._run.directory / "mlperf_log_accuracy.json")
+        scores = self._hook("check_accuracy", run=self._run, samples=samples, log=accuracy_log)
+        plain = {str(metric): float(value) for metric, value in scores.items()}
+        self._events.emit(ev.RESULT, scores=plain)
+
+    def execute(self) -> None:
+        """Run the test."""
+        with self._ready() as (samples, responder, test):
+            self._events.phase("running")
+            tested = test(None, self._run.directory)
+            self._report(responder, seconds=tested.seconds, sample_count=len(samples))
+
+    def measure(self) -> None:
+        """Find the rate: tests that grow until one takes ``run.measure_seconds``."""
+        wanted = self._run.config.run.measure_seconds
+        stream = self._run.workload.scenario.is_stream
+        with self._ready() as (samples, responder, test):
+            self._events.phase("measuring")
+            count = _FIRST_MEASURED
+            while True:
+                before = responder.progress()
+                tested = test(count, self._run.directory)
+                done = tested.progress.completed - before.completed
+                if tested.seconds >= wanted or responder.failures():
+                    break
+                ratio = 1.2 * wanted / max(tested.seconds, 1e-6)
+                count = int(count * min(max(ratio, 1.5), _GROWTH))
+            queries = count if stream else done
+            rate = queries / tested.seconds
+            self._report(responder, seconds=tested.seconds, sample_count=len(samples), rate=rate)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _hook(self, name: str, **arguments: Any) -> Any:
+        return self._plugins.call_five(
+            name, self._run.benchmark.name, self._run.config.run.backend, **arguments
+        )
+
+    def _samples(self) -> Samples:
+        self._events.phase("preparing")
+        dataset = self._hook("dataset", run=self._run)
+        samples: Samples = self._hook("preprocess", run=self._run, dataset=dataset)
+        if len(samples) == 0:
+            raise BackendError(f"{self._run.benchmark.name} has no samples", where="preprocess")
+        return samples
+
+    def _backend(self, samples: Samples) -> Backend:
+        backend: Backend = self._hook("build_backend", run=self._run, samples=samples)
+        return backend
+
+    @contextlib.contextmanager
+    def _ready(self) -> Iterator[tuple[Samples, Responder, Callable[..., Any]]]:
+        """Everything up to the test, and its teardown."""
+        from mlpinf_core.loadgen import settings as loadgen_settings
+        from mlpinf_core.loadgen.responder import Responder
+        from mlpinf_core.loadgen.session import Session
+
+        run = self._run
+        samples = self._samples()
+        backend = self._backend(samples)
+        prepared = loadgen_settings.prepare(run, len(samples))
+        self._events.emit(
+            ev.SETTINGS,
+            model=prepared.model,
+            loadgen_version=prepared.loadgen_version,
+            embedded_round=prepared.embedded_round,
+            seeds_enforced=prepared.seeds_enforced,
+            user_conf=prepared.user_conf,
+        )
+        with contextlib.closing(backend):
+            self._events.phase("loading")
+            backend.load()
+            if run.config.run.warmup:
+                self._events.phase("warming up")
+                backend.warm_up()
+            responder = Responder(
+                token_latencies=prepared.test_settings.use_token_latencies,
+                first_tokens=prepared.test_settings.use_token_latencies
+                and run.workload.scenario is not Scenario.OFFLINE,
+                on_failure=lambda failure, error: self._failed(session, failure, error),
+            )
+            run.responder = responder
+            threading.excepthook = lambda args: _thread_died(responder, args)
+            sut = self._hook("make_sut", run=run, backend=backend, samples=samples)
+            session = Session(
+                responder,
+                sut,
+                samples,
+                on_progress=self._progress,
+                on_stuck=lambda: self._give_up(responder),
+            )
+
+            def test(count: int | None, directory: Path) -> Any:
+                settings = prepared.test_settings
+                if count is not None:
+                    settings.min_query_count = settings.max_query_count = count
+                    settings.min_duration_ms = 0
+                    settings.offline_expected_qps = 0
+                return session.test(settings, directory, len(samples))
+
+            with contextlib.closing(sut):
+                yield samples, responder, test
+
+    def _progress(self, progress: Progress) -> None:
+        self._events.emit(
+            ev.PROGRESS,
+            issued=progress.issued,
+            completed=progress.completed,
+            failed=progress.failed,
+            tokens=progress.tokens,
+        )
+
+    def _failed(self, session: Any, failure: Failure, error: BaseException | None) -> None:
+        """The first failure of a kind: tell, and stop where the user wants that."""
+        log.error("%s: %s", failure.code, failure.message, exc_info=error)
+        self._events.emit(ev.FAILURE, code=failure.code, message=failure.message, count=None)
+        if failure.code == "aborted" or not self._run.config.run.stop_on_error:
+            return
+        from mlpinf_core.loadgen.responder import Failure as _Failure
+
+        session.aborted()
+        self._run.responder.abort(_Failure("aborted", "the test was stopped at its first failure"))
+
+    def _report(self, responder: Responder, **fields: Any) -> None:
+        for failure, count in responder.failures().items():
+            self._events.emit(ev.FAILURE, code=failure.code, message=failure.message, count=count)
+        self._events.emit(ev.RESULT, **fields)
+
+    def _give_up(self, responder: Responder) -> None:
+        """End the process although LoadGen has not returned."""
+        self._report(responder, seconds=None, sample_count=None)
+        self._events.emit(
+            ev.ERROR,
+            type="RunError",
+            what="the test was aborted, and LoadGen did not end by itself",
+            where=str(self._run.directory),
+            remedy="mend the first failure",
+            exit_code=int(ExitCode.INVALID),
+        )
+        logging.shutdown()
+        os._exit(ExitCode.INVALID)
+
+
+def _thread_died(responder: Responder, args: threading.ExceptHookArgs) -> None:
+    """A thread of a plugin's own ended with an exception; its queries would wait for ever."""
+    name = args.thread.name if args.thread else "a thread"
+    log.error("%s died", name, exc_info=args.exc_value)
+    from mlpinf_core.loadgen.responder import Failure
+
+    error = args.exc_value
+    responder.abort(Failure("raised", f"thread {name} died: {type(error).__name__}: {error}"))
+
+
+def _end_with_parent() -> None:
+    """End this process when its standard input does."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os._exit(ExitCode.INTERRUPTED)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Run a task; returns the exit code."""
+    task, directory, descriptor = arguments[0], Path(arguments[1]), int(arguments[2])
+    os.set_inheritable(descriptor, False)
+    logging.basicConfig(
+        level=logging.DEBUG if os.environ.get("MLPINF_DEBUG") else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    events = EventWriter(descriptor)
+    _end_with_parent()
+    started = time.perf_counter()
+    try:
+        getattr(Child(directory, events), task)()
+    except MlpinfError as error:
+        log.debug("%s failed", task, exc_info=True)
+        events.emit(
+            ev.ERROR,
+            type=type(error).__name__,
+            what=error.what,
+            where=error.where,
+            remedy=error.remedy,
+            exit_code=int(error.exit_code),
+            traceback=traceback.format_exc(),
+        )
+        return error.exit_code
+    except Exception as error:
+        log.exception("%s failed", task)
+        events.emit(
+            ev.ERROR,
+            type=type(error).__name__,
+            what=f"{type(error).__name__}: {error}",
+            where=None,
+            remedy="run again with -v for the traceback",
+            exit_code=int(ExitCode.FAILED),
+            traceback=traceback.format_exc(),
+        )
+        return ExitCode.FAILED
+    log.info("%s took %.1f s", task, time.perf_counter() - started)
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stdout.flush()
+    # Threads of engines may outlive everything; what there was to write has been written.
+    os._exit(code)

@@ -1,0 +1,234 @@
+"""The parent's side of a child process: start it, listen, notice when it hangs, end it for sure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import attrs
+
+from mlpinf_core import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+TERMINATE_GRACE: Final = 3.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+EVENTS_NAME: Final = "events.jsonl"
+OUTPUT_NAME: Final = "child.log"
+
+
+@attrs.frozen
+class Failed:
+    """Samples that failed for one reason."""
+
+    code: str
+    message: str
+    count: int | None
+
+
+@attrs.frozen
+class Outcome:
+    """How a child process ended.
+
+    Attributes:
+        exit_code: its exit code; negative for the signal that ended it.
+        hung: what it had not done for too long when it was ended; None when it ended by itself.
+        error: the fields of its error event, if it sent one.
+        result: the fields of its result event, if it sent one.
+        settings: the fields of its settings event, if it sent one.
+        failures: what its SUT did wrong.
+        phase: the last one it told of.
+        first_query: seconds from its start to the beginning of the test; None if it never began.
+    """
+
+    exit_code: int
+    hung: str | None = None
+    error: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+    failures: tuple[Failed, ...] = ()
+    phase: str = "starting"
+    first_query: float | None = None
+
+
+@attrs.define
+class _Listener:
+    """What the events so far say."""
+
+    started: float
+    phase: str = "starting"
+    error: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+    failures: dict[tuple[str, str], int | None] = attrs.field(factory=dict)
+    first_query: float | None = None
+    open_since: float | None = None
+    completed: tuple[int, int] = (0, 0)
+    heard: float = 0.0
+
+    def take(self, event: Mapping[str, Any], now: float) -> None:
+        self.heard = now
+        kind = event["event"]
+        if kind == ev.PHASE:
+            self.phase = event["name"]
+            self.open_since = None
+            if self.phase in ("running", "measuring"):
+                self.first_query = now - self.started
+        elif kind == ev.PROGRESS:
+            completed = (event["completed"], event["tokens"])
+            if event["issued"] == event["completed"]:
+                self.open_since = None
+            elif self.open_since is None or completed != self.completed:
+                self.open_since = now
+            self.completed = completed
+        elif kind == ev.FAILURE:
+            self.failures[event["code"], event["message"]] = event["count"]
+        elif kind == ev.ERROR:
+            self.error = event
+        elif kind == ev.RESULT:
+            self.result = event
+        elif kind == ev.SETTINGS:
+            self.settings = event
+
+    def hang(self, now: float, start_timeout: float, hang_timeout: float) -> str | None:
+        """What has not happened for too long."""
+        if self.phase in ("running", "measuring"):
+            if self.open_since is not None and now - self.open_since > hang_timeout:
+                return f"queries were open and none completed for {hang_timeout:g} s"
+            if now - self.heard > hang_timeout:
+                return f"the process gave no sign of life for {hang_timeout:g} s"
+        elif now - self.heard > start_timeout:
+            return f"nothing happened while {self.phase} for {start_timeout:g} s"
+        return None
+
+
+def supervise(
+    task: str,
+    directory: Path,
+    *,
+    start_timeout: float,
+    hang_timeout: float,
+    on_event: Callable[[Mapping[str, Any]], None],
+    debug: bool = False,
+) -> Outcome:
+    """Run a task of :mod:`mlpinf_core.loadgen.child` to its end.
+
+    Args:
+        task: ``prepare``, ``measure``, ``execute`` or ``score``.
+        directory: of the run, with its ``run.json``; gets ``events.jsonl`` and ``child.log``.
+        start_timeout: seconds without an event before the test; the child is ended after it.
+        hang_timeout: seconds without a completion in the test; likewise.
+        on_event: called with every event.
+        debug: let the child log in detail.
+
+    Whatever is raised here, KeyboardInterrupt included, the child and its own children are gone
+    before it is seen by the caller.
+    """
+    reader, writer = os.pipe()
+    with (
+        os.fdopen(reader, "rb", buffering=0) as pipe,
+        (directory / EVENTS_NAME).open("ab") as kept,
+        (directory / OUTPUT_NAME).open("ab") as output,
+    ):
+        try:
+            child = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "mlpinf_core.loadgen.child",
+                    task,
+                    str(directory),
+                    str(writer),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                start_new_session=True,  # Ctrl-C at the terminal is the parent's to handle
+                env=_environment(debug=debug),
+            )
+        finally:
+            os.close(writer)
+        try:
+            listener, hung = _listen(child, pipe, kept, on_event, start_timeout, hang_timeout)
+        finally:
+            _end(child)
+    return Outcome(
+        exit_code=child.returncode,
+        hung=hung,
+        error=listener.error,
+        result=listener.result,
+        settings=listener.settings,
+        failures=tuple(Failed(*key, count) for key, count in listener.failures.items()),
+        phase=listener.phase,
+        first_query=listener.first_query,
+    )
+
+
+def _environment(*, debug: bool) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment["PYTHONUNBUFFERED"] = "1"
+    if debug:
+        environment["MLPINF_DEBUG"] = "1"
+    return environment
+
+
+def _listen(
+    child: subprocess.Popen[bytes],
+    pipe: IO[bytes],
+    kept: IO[bytes],
+    on_event: Callable[[Mapping[str, Any]], None],
+    start_timeout: float,
+    hang_timeout: float,
+) -> tuple[_Listener, str | None]:
+    """Take events until the child has closed its end, or hangs."""
+    now = time.monotonic()
+    listener = _Listener(started=now, heard=now)
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            patience = min(start_timeout, hang_timeout, 1.0)
+            if selector.select(patience):
+                chunk = os.read(pipe.fileno(), 65536)
+                if not chunk:
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if (event := ev.parse(line)) is not None:
+                        kept.write(json.dumps(event).encode() + b"\n")
+                        listener.take(event, time.monotonic())
+                        on_event(event)
+            hung = listener.hang(time.monotonic(), start_timeout, hang_timeout)
+            if hung is not None:
+                return listener, hung
+    # The pipe is closed, so the process is ending; engines may take a moment to be torn down.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=30)
+    return listener, None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """See to it that the child and whatever it started are gone."""
+    if child.stdin is not None:
+        child.stdin.close()
+    for number, patience in ((signal.SIGTERM, TERMINATE_GRACE), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=patience)
+            return

@@ -1,0 +1,288 @@
+"""From what the user asks for to the runs that will be made: names resolved, settings layered.
+
+Nothing is run or written here; ``mlpinf plan`` and ``mlpinf run --dry-run`` print what this makes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from mlpinf_core.benchmark import Benchmark, VariantSpec
+from mlpinf_core.config.files import SettingsFile, read_settings_file
+from mlpinf_core.config.layers import Layer
+from mlpinf_core.config.overrides import environment_layer
+from mlpinf_core.config.resolve import resolve
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError, UnknownNameError
+from mlpinf_core.names import fold
+from mlpinf_core.rules import DEFAULT_ROUND, load_round
+from mlpinf_core.rules.model import BenchmarkRules, Limit
+from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlpinf_core.config.schema import Config
+    from mlpinf_core.plugins import Plugins
+
+DEFAULT_OUTPUT: Final = Path("mlpinf-runs")
+
+
+@attrs.frozen
+class Request:
+    """What the user asks for. The plan is benchmarks × scenarios × modes.
+
+    Attributes:
+        benchmarks: names as typed.
+        scenarios: None means those that a submission needs.
+        modes: what to measure of each.
+        accuracy_target: percent of the reference's accuracy; None is the benchmark's default,
+            ``highest`` its highest.
+        category: leave out the scenarios that such a system does not have.
+        files: settings files, the lowest first.
+        layers: settings above the files and the environment: the command line's.
+        output: where run directories are made.
+    """
+
+    benchmarks: tuple[str, ...]
+    scenarios: tuple[Scenario, ...] | None = None
+    modes: tuple[Mode, ...] = (Mode.PERFORMANCE, Mode.ACCURACY)
+    round: str = DEFAULT_ROUND
+    variant: Variant = Variant.FULL
+    accuracy_target: str | None = None
+    power: bool = False
+    category: Category | None = None
+    files: tuple[Path, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    output: Path = DEFAULT_OUTPUT
+
+
+@attrs.frozen
+class PlannedRun:
+    """One workload with all that is known about it before it runs.
+
+    Attributes:
+        modes: what is measured of it, in order.
+        rules: of the benchmark in the workload's round.
+        layers: its settings, the lowest layer first, by mode.
+        limits: metric to the limits its accuracy is judged by.
+    """
+
+    workload: Workload
+    modes: tuple[Mode, ...]
+    benchmark: Benchmark
+    rules: BenchmarkRules
+    layers: Mapping[Mode, tuple[Layer, ...]]
+    limits: Mapping[str, Limit]
+
+    @property
+    def variant(self) -> VariantSpec:
+        """The variant's declaration."""
+        return self.benchmark.variant(self.workload.variant)
+
+    def config(self, plugins: Plugins, mode: Mode, *more: Layer) -> Config:
+        """The settings of one mode, with layers that were found out later below the user's own."""
+        layers = (*self.layers[mode][:2], *more, *self.layers[mode][2:])
+        return resolve(
+            layers,
+            benchmark_settings=self.benchmark.settings,
+            backend_settings=lambda name: plugins.backend(self.benchmark.name, name).settings,
+        )
+
+
+@attrs.frozen
+class Plan:
+    """The runs, and what was asked for and is not among them."""
+
+    runs: tuple[PlannedRun, ...]
+    left_out: tuple[str, ...]
+    output: Path
+
+
+def make_plan(request: Request, plugins: Plugins) -> Plan:
+    """Resolve a request.
+
+    Raises:
+        ConfigurationError: a name, a key or a value is wrong, or nothing is left to run.
+        PrerequisiteError: the variant cannot be run yet.
+    """
+    if not request.benchmarks:
+        raise ConfigurationError(
+            "no benchmark was named",
+            remedy="name one: `mlpinf list` shows what is installed",
+        )
+    files = [read_settings_file(path) for path in request.files]
+    _check_names(files, plugins)
+    environment = environment_layer(os.environ)
+    user = tuple(layer for layer in (environment,) if layer is not None)
+    runs: dict[Workload, PlannedRun] = {}
+    left_out: list[str] = []
+    for name in request.benchmarks:
+        benchmark = plugins.benchmark(name)
+        rules = rules_of(benchmark, request.round)
+        if (spec := benchmark.variant(request.variant)).unavailable is not None:
+            raise PrerequisiteError(
+                f"{benchmark.name} {request.variant} cannot be run: {spec.unavailable}",
+                where=f"plugin {plugins.owner(benchmark.name).name}",
+                remedy="choose another --variant" if len(benchmark.variants) > 1 else None,
+            )
+        for scenario in _scenarios(request, benchmark, rules):
+            reason = _reason_to_leave_out(request, benchmark, rules, scenario)
+            if reason is not None:
+                left_out.append(reason)
+                continue
+            run = _planned(request, benchmark, rules, scenario, files, user)
+            for mode in run.modes:
+                run.config(plugins, mode)  # every mistake is told before anything runs
+            runs[run.workload] = run
+    if not runs:
+        raise ConfigurationError(
+            "nothing is left to run" + "".join(f"\n  - {reason}" for reason in left_out),
+            remedy="choose other benchmarks, scenarios or another category",
+        )
+    return Plan(tuple(runs.values()), tuple(left_out), request.output)
+
+
+def rules_of(benchmark: Benchmark, round_name: str) -> BenchmarkRules:
+    """The benchmark's rules in a round: the round's own, or those that the benchmark brings."""
+    round_ = load_round(round_name)
+    if benchmark.rules is not None:
+        return round_.complete(benchmark.rules)
+    return round_.benchmark(benchmark.name)
+
+
+def _check_names(files: Iterable[SettingsFile], plugins: Plugins) -> None:
+    """A misspelt selector is an error, and not an entry that never applies."""
+    for file in files:
+        for name, origin in file.names("benchmark"):
+            try:
+                plugins.benchmark(name)
+            except UnknownNameError as error:
+                raise UnknownNameError("benchmark", name, error.known, where=origin) from None
+        backends = {b.name for known in plugins.benchmarks() for b in plugins.backends(known.name)}
+        for name, origin in file.names("backend"):
+            if fold(name) not in map(fold, backends):
+                raise UnknownNameError("backend", name, sorted(backends), where=origin)
+
+
+def _scenarios(
+    request: Request, benchmark: Benchmark, rules: BenchmarkRules
+) -> tuple[Scenario, ...]:
+    """Those asked for; without any, those that a submission needs."""
+    if request.scenarios is not None:
+        return tuple(dict.fromkeys(request.scenarios))
+    categories = [request.category] if request.category else list(rules.scenarios_required)
+    needed = [s for category in categories for s in rules.scenarios_required.get(category, ())]
+    return tuple(dict.fromkeys(needed)) or benchmark.scenarios[:1]
+
+
+def _reason_to_leave_out(
+    request: Request, benchmark: Benchmark, rules: BenchmarkRules, scenario: Scenario
+) -> str | None:
+    if scenario not in benchmark.scenarios:
+        return f"{benchmark.name} has no {scenario}"
+    if request.category is not None and rules.scenarios_required:
+        category = request.category
+        known = (
+            *rules.scenarios_required.get(category, ()),
+            *rules.scenarios_optional.get(category, ()),
+        )
+        if scenario not in known:
+            return f"{benchmark.name} has no {scenario} for {category} systems in {request.round}"
+    return None
+
+
+def _planned(
+    request: Request,
+    benchmark: Benchmark,
+    rules: BenchmarkRules,
+    scenario: Scenario,
+    files: list[SettingsFile],
+    user: tuple[Layer, ...],
+) -> PlannedRun:
+    spec = benchmark.variant(request.variant)
+    limits = rules.accuracy if spec.accuracy is None else spec.accuracy
+    target = _accuracy_target(request, benchmark, tuple(limits) or rules.accuracy_targets)
+    workload = Workload(
+        load_round(request.round).name,
+        benchmark.name,
+        scenario,
+        request.variant,
+        target,
+        request.power,
+    )
+    own = _variant_layer(benchmark, spec, workload)
+    layers = {}
+    for mode in request.modes:
+        backend = _backend_name(spec, request.layers)
+        from_files = [
+            layer
+            for file in files
+            for layer in file.layers(workload, mode, backend, aliases=benchmark.aliases)
+        ]
+        rules_layer = _rules_layer(request.round, rules, scenario)
+        layers[mode] = (rules_layer, own, *from_files, *user, *request.layers)
+    return PlannedRun(workload, request.modes, benchmark, rules, layers, limits.get(target, {}))
+
+
+def _backend_name(spec: VariantSpec, layers: Iterable[Layer]) -> str:
+    """The backend that ``[[for]]`` entries select by: the command line's, or the variant's."""
+    chosen = spec.backend
+    for layer in layers:
+        chosen = str(layer.values.get("run", {}).get("backend", chosen))
+    return chosen
+
+
+def _accuracy_target(request: Request, benchmark: Benchmark, known: tuple[str, ...]) -> str:
+    if request.accuracy_target is None:
+        return known[0]
+    if request.accuracy_target == "highest":
+        return max(known, key=float)
+    if request.accuracy_target not in known:
+        raise UnknownNameError(
+            f"accuracy target of {benchmark.name}", request.accuracy_target, known
+        )
+    return request.accuracy_target
+
+
+def _rules_layer(round_name: str, rules: BenchmarkRules, scenario: Scenario) -> Layer:
+    """What the round says, as settings."""
+    round_ = load_round(round_name)
+    values: dict[str, Any] = {
+        "min_duration": round_.min_duration_s,
+        "performance_sample_count": rules.performance_sample_count,
+        "token_latencies": rules.token_latencies,
+        "equal_issue": rules.equal_issue,
+        "target_latency_percentile": round_.defaults.percentiles[scenario],
+    }
+    if scenario is Scenario.MULTI_STREAM:
+        values["samples_per_query"] = round_.defaults.samples_per_query
+    if scenario is Scenario.OFFLINE:
+        values["min_query_count"] = rules.offline_min_samples
+    latency = rules.latency.get(scenario)
+    if latency is not None:
+        values["target_latency_percentile"] = latency.percentile
+        values["ttft_ms"] = latency.ttft_ms
+        values["tpot_ms"] = latency.tpot_ms
+        values["target_latency_ms"] = latency.latency_ms
+        if latency.ttft_ms is not None and latency.latency_ms is None:
+            values["target_latency_ms"] = 0.0  # LoadGen judges by TTFT and TPOT instead
+    return Layer(
+        f"round {round_.name}", {"loadgen": {k: v for k, v in values.items() if v is not None}}
+    )
+
+
+def _variant_layer(benchmark: Benchmark, spec: VariantSpec, workload: Workload) -> Layer:
+    """What the benchmark says of this variant and scenario, as settings."""
+    from mlpinf_core.config.layers import merge
+
+    parts = [
+        Layer("", {"run": {"backend": spec.backend}}),
+        Layer("", spec.defaults),
+        Layer("", spec.scenario_defaults.get(workload.scenario, {})),
+    ]
+    return Layer(f"benchmark {benchmark.name} {workload.variant}", merge(parts)[0])

@@ -1,0 +1,123 @@
+"""``run.json``: everything a run was made from, so that it can be explained and repeated."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from mlpinf_core.errors import LogError
+from mlpinf_core.rules import load_round
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlpinf_core.plugins import PluginInfo
+    from mlpinf_core.vocabulary import Mode, Workload
+
+FORMAT: Final = 1
+"""Of the files in a run directory; rises when a reader of the old would misread the new."""
+FILE_NAME: Final = "run.json"
+
+
+def make(
+    workload: Workload,
+    mode: Mode,
+    config: Mapping[str, Any],
+    *,
+    directory: Path,
+    scratch: Path,
+    plugins: list[PluginInfo],
+) -> dict[str, Any]:
+    """The record of a run that is about to start.
+
+    Args:
+        workload: what is run.
+        mode: what is measured of it.
+        config: as :func:`mlpinf_core.config.dump.to_dict` writes it.
+        directory: of the run.
+        scratch: the root of the scratch space.
+        plugins: every one that is installed, with its state.
+    """
+    seeds = load_round(workload.round).seeds
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "workload": workload.to_dict(),
+        "mode": mode.value,
+        "directory": str(directory),
+        "scratch": str(scratch),
+        "config": dict(config),
+        "seeds": {
+            "qsl_rng_seed": seeds.qsl_rng_seed,
+            "sample_index_rng_seed": seeds.sample_index_rng_seed,
+            "schedule_rng_seed": seeds.schedule_rng_seed,
+        },
+        "plugins": [
+            {"name": p.name, "distribution": p.distribution, "version": p.version, "state": p.state}
+            for p in plugins
+        ],
+        "versions": _versions(),
+        "system": _system(),
+        "command": sys.argv,
+    }
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a file of the run directory whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of the run directory.
+
+    Raises:
+        LogError: it is not there, not JSON, or of a later format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LogError(
+            f"there is no {path.name}", where=str(path.parent), remedy="is this a run directory?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LogError(f"{path.name} cannot be read: {error}", where=str(path)) from error
+    if not isinstance(data, dict) or data.get("format", FORMAT) > FORMAT:
+        raise LogError(
+            f"{path.name} was written by a later mlpinf", where=str(path), remedy="upgrade mlpinf"
+        )
+    return data
+
+
+def _versions() -> dict[str, str]:
+    """Every installed distribution: what a result depends on is not known in advance."""
+    found = {d.name: d.version for d in importlib.metadata.distributions() if d.name}
+    return {"python": platform.python_version()} | dict(sorted(found.items()))
+
+
+def _system() -> dict[str, Any]:
+    """The facts that need no detection."""
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "usable_processors": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": _memory(),
+    }
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,451 @@
+"""Carrying out a plan: measure where a rate is missing, execute, judge, score, record."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+
+from mlpinf_core import accuracy as judging
+from mlpinf_core import record
+from mlpinf_core.config import dump
+from mlpinf_core.config.layers import Layer
+from mlpinf_core.errors import (
+    ExitCode,
+    InterruptedRunError,
+    LogError,
+    MlpinfError,
+    PluginError,
+    PrerequisiteError,
+    RunError,
+)
+from mlpinf_core.loadgen.supervisor import Outcome, supervise
+from mlpinf_core.logs.accuracy import AccuracyLog
+from mlpinf_core.logs.detail import DetailLog
+from mlpinf_core.logs.result import Performance
+from mlpinf_core.results import Results, RunResult
+from mlpinf_core.scratch import Scratch
+from mlpinf_core.verdict import Cause, Verdict, judge_accuracy_run, judge_performance
+from mlpinf_core.vocabulary import Mode, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlpinf_core.accuracy import AccuracyResult
+    from mlpinf_core.config.schema import Config
+    from mlpinf_core.plan import Plan, PlannedRun
+    from mlpinf_core.plugins import Plugins
+
+log = logging.getLogger(__name__)
+
+OFFLINE_HEADROOM: Final = 1.25
+"""Offline is told of more samples a second than were measured: too many make the run longer than
+its least duration, too few make it too short and so INVALID."""
+
+
+class Reporter(Protocol):
+    """Who is told what happens; the command line's progress display is one."""
+
+    def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
+        """A child process starts: ``measure``, ``execute`` or ``score``."""
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """The child tells something; see :mod:`mlpinf_core.events`."""
+
+    def finished(self, result: RunResult) -> None:
+        """A run has its result."""
+
+
+@attrs.frozen
+class Silent:
+    """Tells nobody."""
+
+    def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
+        """Nothing."""
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def finished(self, result: RunResult) -> None:
+        """Nothing."""
+
+
+class Runner:
+    """Carries out the runs of one plan, one after the other."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        plugins: Plugins,
+        *,
+        scratch: Scratch | None = None,
+        reporter: Reporter | None = None,
+        debug: bool = False,
+    ) -> None:
+        """Prepare to run a plan.
+
+        Args:
+            plan: what to run.
+            plugins: those the plan was made with.
+            scratch: where data and engines live; the environment's by default.
+            reporter: who is told.
+            debug: let child processes log in detail.
+        """
+        self._plan = plan
+        self._plugins = plugins
+        self._scratch = scratch or Scratch.from_environment()
+        self._reporter = reporter or Silent()
+        self._debug = debug
+        self._rates: dict[tuple[str, ...], tuple[float, str]] = {}
+
+    def run(self) -> Results:
+        """Carry out the plan.
+
+        Returns:
+            A result for every run that was begun, whatever its verdict.
+
+        Raises:
+            PrerequisiteError: the output directory cannot be written.
+            InterruptedRunError: the user stopped it; the run's verdict has been written, and the
+                error holds the results so far as ``results``.
+        """
+        session = self._session_directory()
+        results: list[RunResult] = []
+        broken: set[tuple[str, str]] = set()
+        for planned in self._plan.runs:
+            for mode in planned.modes:
+                key = (planned.workload.benchmark, planned.workload.variant.value)
+                if key in broken:
+                    continue
+                result = self._one(planned, mode, session)
+                results.append(result)
+                self._reporter.finished(result)
+                if result.exit_code is ExitCode.INTERRUPTED:
+                    error = InterruptedRunError(
+                        "interrupted", where=str(result.directory), remedy="start it again"
+                    )
+                    error.results = Results(tuple(results), session)
+                    raise error
+                if result.exit_code is ExitCode.FAILED and result.first_query_seconds is None:
+                    broken.add(key)  # what failed before the test fails again in the next one
+        return Results(tuple(results), session)
+
+    # -- one run ---------------------------------------------------------------------------------
+
+    def _one(self, planned: PlannedRun, mode: Mode, session: Path) -> RunResult:
+        directory = session / planned.workload.slug / mode.value
+        try:
+            measured = self._measured_layers(planned, mode, session)
+            config = planned.config(self._plugins, mode, *measured)
+            record_ = self._record(planned, mode, config, directory)
+            self._plugins.notify("run_started", run=record_)
+            outcome = self._supervise(planned, mode, "execute", config, directory)
+            result = self._judge(planned, mode, config, directory, outcome)
+        except KeyboardInterrupt:
+            record_ = {}
+            result = _undone(planned, mode, directory, _interrupted(), ExitCode.INTERRUPTED)
+        except (PrerequisiteError, RunError, PluginError) as error:
+            record_ = {}
+            result = _undone(planned, mode, directory, _cause_of(error), error.exit_code)
+        directory.mkdir(parents=True, exist_ok=True)
+        result.write()
+        if record_:
+            try:
+                self._plugins.notify("run_finished", run=record_, result=result.to_dict())
+            except PluginError as error:
+                log.error("%s", error)
+        return result
+
+    def _record(
+        self, planned: PlannedRun, mode: Mode, config: Config, directory: Path
+    ) -> dict[str, Any]:
+        """Make the run directory and its ``run.json``."""
+        made = record.make(
+            planned.workload,
+            mode,
+            dump.to_dict(config),
+            directory=directory,
+            scratch=self._scratch.root,
+            plugins=self._plugins.infos(),
+        )
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            record.write_json(directory / record.FILE_NAME, made)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        return made
+
+    def _supervise(
+        self, planned: PlannedRun, mode: Mode, task: str, config: Config, directory: Path
+    ) -> Outcome:
+        self._reporter.started(planned, mode, task)
+        return supervise(
+            task,
+            directory.absolute(),
+            start_timeout=config.run.start_timeout,
+            hang_timeout=config.run.hang_timeout,
+            on_event=self._reporter.event,
+            debug=self._debug,
+        )
+
+    # -- rates -----------------------------------------------------------------------------------
+
+    def _measured_layers(self, planned: PlannedRun, mode: Mode, session: Path) -> list[Layer]:
+        """Settings found in a short measured pass, where none are configured and one is needed."""
+        config = planned.config(self._plugins, mode)
+        scenario = planned.workload.scenario
+        if scenario.is_stream:
+            if config.loadgen.target_latency_ms is not None or mode is Mode.ACCURACY:
+                return []
+            rate, origin = self._rate(planned, mode, config, scenario, session)
+            return [Layer(origin, {"loadgen": {"target_latency_ms": 1000.0 / rate}})]
+        if config.loadgen.target_qps is not None:
+            return []
+        if scenario is Scenario.OFFLINE and mode is Mode.ACCURACY:
+            return []
+        rate, origin = self._rate(planned, mode, config, Scenario.OFFLINE, session)
+        factor = config.run.server_load if scenario.is_poisson else OFFLINE_HEADROOM
+        return [Layer(f"{origin} × {factor:g}", {"loadgen": {"target_qps": rate * factor}})]
+
+    def _rate(
+        self, planned: PlannedRun, mode: Mode, config: Config, scenario: Scenario, session: Path
+    ) -> tuple[float, str]:
+        """Samples (streams: queries) a second of this backend; measured once a command."""
+        workload = attrs.evolve(planned.workload, scenario=scenario)
+        key = (workload.slug, config.run.backend, str(config.backend), str(config.sut))
+        if key not in self._rates:
+            directory = session / workload.slug / f"measure-{len(self._rates) + 1}"
+            measuring = attrs.evolve(planned, workload=workload)
+            self._record(measuring, Mode.PERFORMANCE, config, directory)
+            outcome = self._supervise(measuring, mode, "measure", config, directory)
+            cause = _trouble(outcome)
+            rate = (outcome.result or {}).get("rate")
+            if cause is not None or not rate:
+                raise RunError(
+                    "the measured pass failed: " + (cause.message if cause else "no rate"),
+                    where=str(directory),
+                    remedy=(cause.suggestion if cause else None) or "set loadgen.target_qps",
+                )
+            unit = "queries/s" if scenario.is_stream else "samples/s"
+            self._rates[key] = (rate, f"measured {rate:.4g} {unit} in {scenario}")
+        return self._rates[key]
+
+    # -- judging ---------------------------------------------------------------------------------
+
+    def _judge(
+        self, planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
+    ) -> RunResult:
+        causes = _causes(outcome)
+        sample_count = int((outcome.result or {}).get("sample_count") or 0)
+        verdict, performance = self._verdict(planned, mode, config, directory, causes, sample_count)
+        exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
+        if causes:
+            exit_code = ExitCode.FAILED
+        scored: AccuracyResult | None = None
+        if mode is Mode.ACCURACY and verdict.valid and planned.limits:
+            scored, cause = self._score(planned, config, directory)
+            if cause is not None:
+                verdict = attrs.evolve(verdict, notes=(*verdict.notes, cause.message))
+                exit_code = ExitCode.FAILED
+            elif scored is not None and not scored.passed:
+                exit_code = ExitCode.ACCURACY
+        return RunResult(
+            workload=planned.workload,
+            mode=mode,
+            directory=directory,
+            verdict=verdict,
+            exit_code=exit_code,
+            performance=performance,
+            accuracy=scored,
+            first_query_seconds=outcome.first_query,
+            loadgen={
+                name: value
+                for name, value in (outcome.settings or {}).items()
+                if name not in ("event", "time", "user_conf")
+            },
+        )
+
+    def _verdict(
+        self,
+        planned: PlannedRun,
+        mode: Mode,
+        config: Config,
+        directory: Path,
+        causes: tuple[Cause, ...],
+        sample_count: int,
+    ) -> tuple[Verdict, Performance | None]:
+        try:
+            detail = DetailLog.read(directory / "mlperf_log_detail.txt")
+            if mode is Mode.ACCURACY:
+                log_ = AccuracyLog.read(directory / "mlperf_log_accuracy.json")
+                verdict = judge_accuracy_run(
+                    detail,
+                    log_,
+                    workload=planned.workload,
+                    rules=planned.rules,
+                    sample_count=sample_count,
+                    failures=causes,
+                )
+                return verdict, None
+            verdict = judge_performance(
+                detail,
+                workload=planned.workload,
+                config=config,
+                rules=planned.rules,
+                sample_count=sample_count,
+                failures=causes,
+            )
+            return verdict, Performance.from_log(detail, planned.workload.scenario, planned.rules)
+        except LogError as error:
+            # After a crash the log is incomplete as a matter of course: the crash is the cause.
+            found = causes or (_cause_of(error),)
+            return Verdict(valid=False, causes=found, notes=()), None
+
+    def _score(
+        self, planned: PlannedRun, config: Config, directory: Path
+    ) -> tuple[AccuracyResult | None, Cause | None]:
+        outcome = self._supervise(planned, Mode.ACCURACY, "score", config, directory)
+        cause = _trouble(outcome)
+        if cause is not None:
+            return None, cause
+        scores = (outcome.result or {})["scores"]
+        try:
+            result = judging.judge(scores, planned.limits)
+        except MlpinfError as error:
+            return None, _cause_of(error)
+        (directory / "accuracy.txt").write_text(judging.text(result) + "\n", encoding="utf-8")
+        return result, None
+
+    def _session_directory(self) -> Path:
+        """A new directory for this command's runs."""
+        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        number = 1
+        while True:
+            directory = self._plan.output / (name if number == 1 else f"{name}-{number}")
+            try:
+                directory.mkdir(parents=True)
+            except FileExistsError:
+                if not directory.is_dir():
+                    raise _unwritable(directory, None) from None
+                number += 1
+            except OSError as error:
+                raise _unwritable(directory, error) from error
+            else:
+                return directory
+
+
+def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:
+    """Make data sets and engines for the plan's benchmarks, and run nothing.
+
+    Args:
+        plan: each benchmark and variant of it is prepared once.
+        plugins: those the plan was made with.
+        options: as :class:`Runner` takes them.
+
+    Raises:
+        MlpinfError: as the child process met it.
+    """
+    Preparer(plan, plugins, **options).prepare()
+
+
+class Preparer(Runner):
+    """Runs the ``prepare`` task of each benchmark of a plan."""
+
+    def prepare(self) -> None:
+        """Do it."""
+        session = self._session_directory()
+        done = set()
+        for planned in self._plan.runs:
+            mode = planned.modes[0]
+            config = planned.config(self._plugins, mode)
+            key = (planned.workload.benchmark, planned.workload.variant, config.run.backend)
+            if key in done:
+                continue
+            done.add(key)
+            directory = session / planned.workload.slug / "prepare"
+            self._record(planned, mode, config, directory)
+            outcome = self._supervise(planned, mode, "prepare", config, directory)
+            if (error := _error_of(outcome, directory)) is not None:
+                raise error
+
+
+def _causes(outcome: Outcome) -> tuple[Cause, ...]:
+    """What went wrong in a child process, the root first."""
+    found = [
+        Cause(
+            f"query-{failed.code}",
+            failed.message + (f" ({failed.count} samples)" if failed.count else ""),
+            None,
+        )
+        for failed in outcome.failures
+        if failed.code != "aborted" or len(outcome.failures) == 1
+    ]
+    trouble = _trouble(outcome)
+    if trouble is not None and not (found and outcome.hung is None and outcome.error):
+        found.append(trouble)
+    return tuple(found)
+
+
+def _trouble(outcome: Outcome) -> Cause | None:
+    """Why a child process did not do its task, as one cause; None when it did."""
+    if outcome.hung is not None:
+        return Cause(
+            "hang",
+            f"ended because {outcome.hung}",
+            "look at child.log; raise run.hang_timeout or run.start_timeout if it needs longer",
+        )
+    if outcome.error is not None:
+        what, where = outcome.error["what"], outcome.error.get("where")
+        return Cause("error", what + (f" ({where})" if where else ""), outcome.error.get("remedy"))
+    if outcome.exit_code != 0:
+        import signal
+
+        how = f"exit code {outcome.exit_code}"
+        if outcome.exit_code < 0:
+            how = signal.Signals(-outcome.exit_code).name
+        hint = " (out of memory?)" if how == "SIGKILL" else ""
+        return Cause(
+            "crash",
+            f"the child process died of {how}{hint} while {outcome.phase}",
+            "look at child.log in the run directory",
+        )
+    if outcome.failures:
+        failed = outcome.failures[0]
+        return Cause(f"query-{failed.code}", failed.message, None)
+    return None
+
+
+def _error_of(outcome: Outcome, directory: Path) -> MlpinfError | None:
+    cause = _trouble(outcome)
+    if cause is None:
+        return None
+    return RunError(cause.message, where=str(directory), remedy=cause.suggestion)
+
+
+def _cause_of(error: MlpinfError) -> Cause:
+    message = error.what + (f" ({error.where})" if error.where else "")
+    return Cause("error", message, error.remedy)
+
+
+def _interrupted() -> Cause:
+    return Cause("interrupted", "the run was interrupted", "start it again")
+
+
+def _undone(
+    planned: PlannedRun, mode: Mode, directory: Path, cause: Cause, exit_code: ExitCode
+) -> RunResult:
+    """The result of a run that did not come to an end."""
+    verdict = Verdict(valid=False, causes=(cause,), notes=())
+    return RunResult(planned.workload, mode, directory, verdict, exit_code)
+
+
+def _unwritable(directory: Path, error: OSError | None) -> PrerequisiteError:
+    why = error.strerror if error is not None else "it is not a directory"
+    return PrerequisiteError(
+        f"the output directory cannot be written: {why}",
+        where=str(directory),
+        remedy="choose another with --output, or make room",
+    )

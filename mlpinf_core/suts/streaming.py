@@ -1,0 +1,76 @@
+"""The SUT whose backend reports first tokens, and completes samples of a batch one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpinf_core.suts.batching import QueueSut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from mlpinf_core.config.schema import SutSettings
+    from mlpinf_core.loadgen.responder import Responder
+    from mlpinf_core.protocols import Outputs, Query, Slots
+
+
+class Stream:
+    """A batch that is being answered. Positions count within the batch, from 0."""
+
+    def __init__(self, responder: Responder, batch: Query) -> None:
+        """Wrap a batch of the SUT's."""
+        self._responder = responder
+        self._slots = batch.slots
+        self.indices = batch.indices
+        """int64 [n], the samples to compute."""
+
+    def first_token(self, positions: npt.ArrayLike) -> None:
+        """The first tokens of these samples exist now."""
+        self._responder.first_token(self._at(positions))
+
+    def complete(self, positions: npt.ArrayLike, outputs: Outputs) -> None:
+        """These samples are finished."""
+        self._responder.complete(self._at(positions), outputs)
+
+    def _at(self, positions: npt.ArrayLike) -> Slots:
+        at = np.atleast_1d(np.asarray(positions, dtype=np.int64))
+        if isinstance(self._slots, range):
+            return at + self._slots.start
+        return self._slots[at]
+
+
+class StreamingSut(QueueSut):
+    """For backends that generate.
+
+    ``generate`` gets a :class:`Stream`, reports on it what is finished, and may return outputs for
+    the whole batch instead. What it has neither completed nor returned fails as missing.
+    """
+
+    def __init__(
+        self,
+        responder: Responder,
+        generate: Callable[[Stream], Outputs | None],
+        settings: SutSettings,
+    ) -> None:
+        """Start the workers.
+
+        Args:
+            responder: of the run.
+            generate: answers a batch; called from several threads at once where
+                ``settings.workers`` is more than 1.
+            settings: batch size, wait and number of workers.
+        """
+        self._generate = generate
+        super().__init__(responder, settings)
+
+    def answer(self, batch: Query) -> None:
+        """Run ``generate`` on the batch."""
+        outputs = self._generate(Stream(self._responder, batch))
+        if outputs is not None:
+            self._responder.complete(batch.slots, outputs)
+        else:
+            self._responder.close_open(batch.slots)
