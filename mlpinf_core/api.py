@@ -24,7 +24,7 @@ def run(
     scenarios: str | Iterable[str] | None = None,
     modes: str | Iterable[str] = ("performance", "accuracy"),
     round: str = DEFAULT_ROUND,  # noqa: A002 - the word of the field
-    variant: str = "full",
+    variant: str | None = None,
     accuracy_target: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     files: Iterable[Path] = (),
@@ -38,7 +38,7 @@ def run(
         scenarios: one or several; None means those that a submission needs.
         modes: ``performance``, ``accuracy`` or both.
         round: of the rules.
-        variant: ``full`` or ``tiny``.
+        variant: ``full`` or ``tiny``; None means the full one, or the benchmark's only one.
         accuracy_target: ``99``, ``99.9``; None is the benchmark's default, ``highest`` its highest.
         settings: tables of settings (``{"loadgen": {"target_qps": 10}}``), above every file.
         files: settings files, the lowest first.
@@ -60,7 +60,7 @@ def run(
         scenarios=None if scenarios is None else tuple(map(Scenario.parse, _names(scenarios))),
         modes=tuple(map(Mode.parse, _names(modes))),
         round=round,
-        variant=Variant.parse(variant),
+        variant=None if variant is None else Variant.parse(variant),
         accuracy_target=accuracy_target,
         files=tuple(files),
         layers=() if settings is None else (Layer("mlpinf_core.run(settings=)", settings),),

@@ -40,6 +40,7 @@ class Request:
         benchmarks: names as typed.
         scenarios: None means those that a submission needs.
         modes: what to measure of each.
+        variant: None means the full one, or the benchmark's only one.
         accuracy_target: percent of the reference's accuracy; None is the benchmark's default,
             ``highest`` its highest.
         category: leave out the scenarios that such a system does not have.
@@ -52,7 +53,7 @@ class Request:
     scenarios: tuple[Scenario, ...] | None = None
     modes: tuple[Mode, ...] = (Mode.PERFORMANCE, Mode.ACCURACY)
     round: str = DEFAULT_ROUND
-    variant: Variant = Variant.FULL
+    variant: Variant | None = None
     accuracy_target: str | None = None
     power: bool = False
     category: Category | None = None
@@ -124,18 +125,20 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
     for name in request.benchmarks:
         benchmark = plugins.benchmark(name)
         rules = rules_of(benchmark, request.round)
-        if (spec := benchmark.variant(request.variant)).unavailable is not None:
+        variant = _variant(request, benchmark)
+        if (spec := benchmark.variant(variant)).unavailable is not None:
+            others = [v for v in benchmark.variants if v is not variant]
             raise PrerequisiteError(
-                f"{benchmark.name} {request.variant} cannot be run: {spec.unavailable}",
-                where=f"plugin {plugins.owner(benchmark.name).name}",
-                remedy="choose another --variant" if len(benchmark.variants) > 1 else None,
+                f"{benchmark.name} {variant} cannot be run: {spec.unavailable}",
+                where=f"plugin {plugins.owner(benchmark.name).name!r}",
+                remedy=f"choose --variant {others[0]}" if others else None,
             )
         for scenario in _scenarios(request, benchmark, rules):
             reason = _reason_to_leave_out(request, benchmark, rules, scenario)
             if reason is not None:
                 left_out.append(reason)
                 continue
-            run = _planned(request, benchmark, rules, scenario, files, user)
+            run = _planned(request, benchmark, variant, rules, scenario, files, user)
             for mode in run.modes:
                 run.config(plugins, mode)  # every mistake is told before anything runs
             runs[run.workload] = run
@@ -180,6 +183,12 @@ def _scenarios(
     return tuple(dict.fromkeys(needed)) or benchmark.scenarios[:1]
 
 
+def _variant(request: Request, benchmark: Benchmark) -> Variant:
+    if request.variant is not None:
+        return request.variant
+    return Variant.FULL if Variant.FULL in benchmark.variants else next(iter(benchmark.variants))
+
+
 def _reason_to_leave_out(
     request: Request, benchmark: Benchmark, rules: BenchmarkRules, scenario: Scenario
 ) -> str | None:
@@ -199,19 +208,20 @@ def _reason_to_leave_out(
 def _planned(
     request: Request,
     benchmark: Benchmark,
+    variant: Variant,
     rules: BenchmarkRules,
     scenario: Scenario,
     files: list[SettingsFile],
     user: tuple[Layer, ...],
 ) -> PlannedRun:
-    spec = benchmark.variant(request.variant)
+    spec = benchmark.variant(variant)
     limits = rules.accuracy if spec.accuracy is None else spec.accuracy
     target = _accuracy_target(request, benchmark, tuple(limits) or rules.accuracy_targets)
     workload = Workload(
         load_round(request.round).name,
         benchmark.name,
         scenario,
-        request.variant,
+        variant,
         target,
         request.power,
     )

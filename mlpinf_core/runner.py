@@ -25,6 +25,7 @@ from mlpinf_core.loadgen.supervisor import Outcome, supervise
 from mlpinf_core.logs.accuracy import AccuracyLog
 from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.logs.result import Performance
+from mlpinf_core.preflight import needs_measuring
 from mlpinf_core.results import Results, RunResult
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.verdict import Cause, Verdict, judge_accuracy_run, judge_performance
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 OFFLINE_HEADROOM: Final = 1.25
 """Offline is told of more samples a second than were measured: too many make the run longer than
 its least duration, too few make it too short and so INVALID."""
+
+STREAM_HEADROOM: Final = 0.5
+"""LoadGen draws as many queries as the expected latency lets it; too few end the run early."""
 
 
 class Reporter(Protocol):
@@ -197,15 +201,16 @@ class Runner:
         """Settings found in a short measured pass, where none are configured and one is needed."""
         config = planned.config(self._plugins, mode)
         scenario = planned.workload.scenario
+        if not needs_measuring(planned, self._plugins, mode):
+            return []
         if scenario.is_stream:
-            if config.loadgen.target_latency_ms is not None or mode is Mode.ACCURACY:
-                return []
             rate, origin = self._rate(planned, mode, config, scenario, session)
-            return [Layer(origin, {"loadgen": {"target_latency_ms": 1000.0 / rate}})]
-        if config.loadgen.target_qps is not None:
-            return []
-        if scenario is Scenario.OFFLINE and mode is Mode.ACCURACY:
-            return []
+            latency = STREAM_HEADROOM * 1000.0 / rate
+            return [
+                Layer(
+                    f"{origin} × {STREAM_HEADROOM:g}", {"loadgen": {"target_latency_ms": latency}}
+                )
+            ]
         rate, origin = self._rate(planned, mode, config, Scenario.OFFLINE, session)
         factor = config.run.server_load if scenario.is_poisson else OFFLINE_HEADROOM
         return [Layer(f"{origin} × {factor:g}", {"loadgen": {"target_qps": rate * factor}})]

@@ -178,6 +178,17 @@ def prepare(run: Run, sample_count: int) -> Prepared:
     )
 
 
+def embedded_round() -> str | None:
+    """The round whose seeds the installed wheel embeds; None for one not known.
+
+    Raises:
+        PrerequisiteError: LoadGen is not installed.
+    """
+    settings = _import().TestSettings()
+    _load(settings, "", "any", "Offline", conf_type=0)
+    return round_of_seeds(Seeds(*(getattr(settings, seed) for seed in _SEEDS)))
+
+
 def _import() -> Any:
     try:
         import mlperf_loadgen as lg

@@ -1,0 +1,93 @@
+"""What the commands print: tables, errors, JSON. Everything that prints goes through here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlpinf_core.errors import ExitCode, MlpinfError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console that never cuts a table's cells when its output goes to a file."""
+    from rich.console import Console
+
+    made = Console(stderr=err, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made.width = max(made.width, 140)
+    return made
+
+
+def set_up_logging(verbose: int) -> None:
+    """Warnings always; everything with ``-vv``."""
+    level = logging.DEBUG if verbose > 1 else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(data, indent=1))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+) -> None:
+    """A table on standard output; None is an empty cell."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell), _style(cell)) for cell in row))
+    console().print(table)
+
+
+def _style(cell: object) -> str:
+    """Verdicts are seen at a glance."""
+    good = {"VALID", "passed", "ok", "loaded"}
+    bad = {"INVALID", "failed", "FAILED", "bug", "import error", "missing dependency", "duplicate"}
+    text = str(cell)
+    return "bold green" if text in good else "bold red" if text in bad else ""
+
+
+def show_error(error: BaseException, *, verbose: bool, as_json: bool) -> int:
+    """Print an error that ended a command; returns the exit code."""
+    if verbose:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, MlpinfError):
+        code, what, where, remedy = error.exit_code, error.what, error.where, error.remedy
+    else:
+        code, where = ExitCode.FAILED, None
+        what = f"{type(error).__name__}: {error}"
+        remedy = "this is a bug of mlpinf or of a plugin: run again with -v for the traceback"
+    if as_json:
+        print_json(
+            {
+                "error": {
+                    "type": type(error).__name__,
+                    "what": what,
+                    "where": where,
+                    "remedy": remedy,
+                    "exit_code": int(code),
+                }
+            }
+        )
+    lines = [click.style("error: ", fg="red", bold=True) + what]
+    if where:
+        lines.append(f"  where: {where}")
+    if remedy:
+        lines.append(f"  remedy: {remedy}")
+    click.echo("\n".join(lines), err=True)
+    return int(code)

@@ -1,0 +1,87 @@
+"""``mlpinf fetch`` and ``mlpinf prepare``."""
+
+from __future__ import annotations
+
+import click
+
+from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.options import request_options
+from mlpinf_core.plan import Request, make_plan
+from mlpinf_core.plugins import Plugins
+from mlpinf_core.scratch import Scratch, readable
+
+
+@click.command(
+    "fetch",
+    epilog="\b\nExamples:\n"
+    "  mlpinf fetch llama3.1-8b --variant tiny\n"
+    "  mlpinf fetch llama3.1-8b --variant tiny --status",
+)
+@request_options
+@click.option(
+    "--status", is_flag=True, help="Show what is there and what is missing; fetch nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -> None:
+    """Fetch and check the files that benchmarks need, into the scratch space.
+
+    That is MLPERF_SCRATCH_PATH, or the user's cache directory without it. What is already there and
+    right is left alone; an interrupted download goes on where it stopped.
+    """
+    set_up_logging(verbose)
+    from mlpinf_core import downloads
+
+    scratch = Scratch.from_environment()
+    plan = make_plan(request, Plugins.from_environment())
+    sources = dict.fromkeys(s for planned in plan.runs for s in planned.variant.sources)
+    if not status:
+        from mlpinf_core.cli.transfer import transfer_progress
+
+        for source in sources:
+            with transfer_progress(source) as progress:
+                downloads.fetch(source, scratch, progress=progress)
+    rows = [(source, downloads.status(source, scratch)) for source in sources]
+    if as_json:
+        print_json(
+            {
+                "scratch": str(scratch.root),
+                "files": [
+                    {
+                        "name": source.name,
+                        "size": source.size,
+                        "licence": source.licence,
+                        "state": found.state.value,
+                        "path": str(found.path),
+                    }
+                    for source, found in rows
+                ],
+            }
+        )
+        return
+    print_table(
+        ("file", "size", "licence", "state", "path"),
+        [
+            (source.name, readable(source.size), source.licence, found.state.value, found.path)
+            for source, found in rows
+        ],
+    )
+
+
+@click.command(
+    "prepare",
+    epilog="\b\nExamples:\n  mlpinf prepare llama3.1-8b --variant tiny",
+)
+@request_options
+@click.pass_obj
+def prepare_command(verbose: int, request: Request) -> None:
+    """Fetch, preprocess and build engines, so that later runs start at once. Runs no test."""
+    set_up_logging(verbose)
+    from mlpinf_core.cli.progress import ConsoleReporter
+    from mlpinf_core.runner import prepare
+
+    plugins = Plugins.from_environment()
+    plan = make_plan(request, plugins)
+    with ConsoleReporter() as reporter:
+        prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
+    click.echo("prepared")

@@ -1,0 +1,92 @@
+"""What runs came to, for people: one table, then every cause with what to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlpinf_core.cli.console import print_table
+from mlpinf_core.errors import ExitCode
+from mlpinf_core.vocabulary import Mode
+
+if TYPE_CHECKING:
+    from mlpinf_core.logs.result import Performance
+    from mlpinf_core.results import Results, RunResult
+
+_MEANING = {
+    ExitCode.OK: "every run is valid, and accurate where accuracy was measured",
+    ExitCode.INVALID: "a run is INVALID",
+    ExitCode.ACCURACY: "accuracy is outside the limits",
+    ExitCode.FAILED: "a plugin, a backend or a prerequisite failed",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+def print_results(results: Results) -> None:
+    """The table of a command's runs, with the causes below it."""
+    print_table(
+        ("benchmark", "variant", "scenario", "mode", "result", "verdict", "accuracy"),
+        [_row(run) for run in results.runs],
+    )
+    for run in results.runs:
+        _print_why(run)
+    click.echo(f"runs: {results.directory}")
+    meaning = _MEANING.get(results.exit_code, "")
+    click.echo(f"exit code {int(results.exit_code)}: {meaning}")
+
+
+def _row(run: RunResult) -> tuple[object, ...]:
+    return (
+        run.workload.benchmark,
+        run.workload.variant,
+        run.workload.scenario,
+        run.mode,
+        headline(run.performance) if run.performance is not None else None,
+        "VALID" if run.verdict.valid else "INVALID",
+        _accuracy(run),
+    )
+
+
+def headline(performance: Performance) -> str:
+    """The figure that counts, in its published unit."""
+    value, unit = performance.value, performance.unit
+    digits = f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+    return f"{digits} {unit}"
+
+
+def _accuracy(run: RunResult) -> str | None:
+    if run.mode is not Mode.ACCURACY:
+        return None
+    if run.accuracy is None:
+        return "not scored"
+    return "passed" if run.accuracy.passed else "failed"
+
+
+def _print_why(run: RunResult) -> None:
+    """Scores, causes and notes of one run."""
+    what = f"{run.workload.benchmark} {run.workload.scenario} {run.mode}"
+    if run.accuracy is not None:
+        scores = ", ".join(_score(score) for score in run.accuracy.scores)
+        click.echo(f"{what}: {scores}")
+    for cause in run.verdict.causes:
+        click.echo(click.style(f"{what}: ", bold=True) + cause.message)
+        if cause.suggestion:
+            click.echo(f"  remedy: {cause.suggestion}")
+    if not run.verdict.valid:
+        click.echo(f"  logs: {run.directory}")
+    for note in run.verdict.notes:
+        click.echo(f"{what}: note: {note}")
+
+
+def _score(score: object) -> str:
+    from mlpinf_core.accuracy import MetricScore
+
+    assert isinstance(score, MetricScore)  # noqa: S101
+    limit = score.limit
+    bounds = [
+        f"≥ {limit.lower:g}" if limit.lower is not None else "",
+        f"≤ {limit.upper:g}" if limit.upper is not None else "",
+    ]
+    text = " and ".join(bound for bound in bounds if bound)
+    return f"{score.metric} {score.value:.4g}" + (f" ({text})" if text else "")

@@ -1,0 +1,76 @@
+"""``mlpinf show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlpinf_core.cli.console import print_table, set_up_logging
+from mlpinf_core.cli.report import headline
+from mlpinf_core.cli.run import show_results
+from mlpinf_core.errors import ConfigurationError
+from mlpinf_core.plan import DEFAULT_OUTPUT
+from mlpinf_core.results import RESULT_NAME, Results, RunResult
+
+
+@click.command(
+    "show",
+    epilog="\b\nExamples:\n"
+    "  mlpinf show\n"
+    "  mlpinf show mlpinf-runs/20260101-120000\n"
+    "  mlpinf show mlpinf-runs/20260101-120000 --json",
+)
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
+    """The result of an earlier run: a run directory, or one that holds several.
+
+    Without an argument, the latest below mlpinf-runs. Ends with 0 whatever the result is.
+    """
+    set_up_logging(verbose)
+    directory = run if run is not None else _latest()
+    found = sorted(directory.rglob(RESULT_NAME), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ConfigurationError(
+            "there is no result here", where=str(directory), remedy="name a run directory"
+        )
+    results = Results(tuple(RunResult.read(path.parent) for path in found), directory)
+    show_results(results, as_json=as_json)
+    if not as_json and len(results.runs) == 1:
+        _show_details(results.runs[0])
+
+
+def _latest() -> Path:
+    sessions = sorted(p for p in DEFAULT_OUTPUT.glob("*") if p.is_dir())
+    if not sessions:
+        raise ConfigurationError(
+            "nothing has been run here yet",
+            where=str(DEFAULT_OUTPUT),
+            remedy="run something, or name a run directory",
+        )
+    return sessions[-1]
+
+
+def _show_details(run: RunResult) -> None:
+    performance = run.performance
+    if performance is None:
+        return
+    rows: list[tuple[str, str]] = [
+        ("result", headline(performance)),
+        ("samples", f"{performance.samples:,}"),
+        ("duration", f"{performance.duration:,.1f} s"),
+    ]
+    for name, spread in (
+        ("latency", performance.latency),
+        ("time to first token", performance.ttft),
+        ("time per output token", performance.tpot),
+    ):
+        if spread is not None:
+            rows.append((f"{name}, mean", f"{spread.mean / 1e6:,.3f} ms"))
+            rows += [
+                (f"{name}, p{percentile:g}", f"{value / 1e6:,.3f} ms")
+                for percentile, value in spread.percentiles.items()
+            ]
+    print_table(("figure", "value"), rows)

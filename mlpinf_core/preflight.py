@@ -1,0 +1,176 @@
+"""What can be found out before a plan is carried out: files, packages, disk, LoadGen, duration."""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mlpinf_core import downloads
+from mlpinf_core.downloads import SourceState
+from mlpinf_core.errors import MlpinfError
+from mlpinf_core.loadgen.settings import DISTRIBUTION, embedded_round
+from mlpinf_core.scratch import readable
+from mlpinf_core.vocabulary import Mode, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlpinf_core.benchmark import Source
+    from mlpinf_core.plan import Plan, PlannedRun
+    from mlpinf_core.plugins import Plugins
+    from mlpinf_core.scratch import Scratch
+
+
+class CheckState(enum.StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    TO_DO = "to do"
+    """Not there yet; the run does it."""
+    WARNING = "warning"
+    FAILED = "failed"
+    """The run would fail."""
+
+
+@attrs.frozen
+class Check:
+    """One thing looked at."""
+
+    name: str
+    state: CheckState
+    detail: str
+    remedy: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**attrs.asdict(self), "state": self.state.value}
+
+
+def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
+    """Look at everything that the plan's runs need. Takes seconds, changes nothing."""
+    found = [_loadgen(plan), _output(plan.output)]
+    need = 0
+    for source, name in _sources(plan):
+        result, bytes_ = _source(source, name, scratch)
+        found.append(result)
+        need += bytes_
+    found += dict.fromkeys(_backends(plan, plugins))
+    if need:
+        found.append(_disk(need, scratch))
+    return found
+
+
+def expected_seconds(planned: PlannedRun, plugins: Plugins, mode: Mode) -> float | None:
+    """The least that a run takes, as far as its configuration tells; None where it doesn't."""
+    config = planned.config(plugins, mode)
+    if mode is Mode.PERFORMANCE:
+        return config.loadgen.min_duration
+    if planned.workload.scenario.is_poisson and config.loadgen.target_qps:
+        return planned.rules.dataset_size / config.loadgen.target_qps
+    return None
+
+
+def _loadgen(plan: Plan) -> Check:
+    try:
+        version = importlib.metadata.version(DISTRIBUTION)
+        embedded = embedded_round()
+    except (importlib.metadata.PackageNotFoundError, MlpinfError) as error:
+        return Check(
+            "LoadGen", CheckState.FAILED, f"not usable: {error}", f"pip install {DISTRIBUTION}"
+        )
+    rounds = {planned.workload.round for planned in plan.runs}
+    what = f"{DISTRIBUTION} {version} embeds {embedded or 'an unknown round'}"
+    if rounds == {embedded}:
+        return Check("LoadGen", CheckState.OK, what)
+    wanted = ", ".join(sorted(rounds))
+    return Check(
+        "LoadGen",
+        CheckState.WARNING,
+        f"{what}; the seeds of {wanted} are enforced",
+        f"a submission to {wanted} wants a wheel of that round",
+    )
+
+
+def _output(output: Path) -> Check:
+    place = output.absolute()
+    while not place.exists():
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK):
+        return Check("output", CheckState.OK, str(output))
+    return Check(
+        "output", CheckState.FAILED, f"{place} cannot be written", "choose another with --output"
+    )
+
+
+def _sources(plan: Plan) -> Iterator[tuple[Source, str]]:
+    seen = set()
+    for planned in plan.runs:
+        for source in planned.variant.sources:
+            if source not in seen:
+                seen.add(source)
+                yield source, f"{planned.benchmark.name} {planned.workload.variant}"
+
+
+def _source(source: Source, whose: str, scratch: Scratch) -> tuple[Check, int]:
+    """The check of a file, and the bytes still to be fetched."""
+    status = downloads.status(source, scratch)
+    size = readable(source.size)
+    name = f"{source.kind.rstrip('s')} of {whose}"
+    if status.state is SourceState.OK:
+        return Check(name, CheckState.OK, f"{source.name}, {size}, {source.licence}"), 0
+    if status.state is SourceState.WRONG:
+        detail = f"{status.path} is not the right file: {status.why}"
+        return Check(name, CheckState.WARNING, detail, "it is fetched again"), source.size
+    if source.gated is not None:
+        return Check(name, CheckState.FAILED, f"{source.name} is missing", source.gated), 0
+    left = source.size - status.present
+    detail = f"{source.name}, {size} to fetch, {source.licence}"
+    return Check(name, CheckState.TO_DO, detail, "`mlpinf fetch` gets it now"), left
+
+
+def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
+    for planned in plan.runs:
+        config = planned.config(plugins, planned.modes[0])
+        backend = plugins.backend(planned.benchmark.name, config.run.backend)
+        missing = [
+            requirement
+            for module, requirement in backend.requires.items()
+            if importlib.util.find_spec(module) is None
+        ]
+        name = f"backend of {planned.benchmark.name}"
+        if missing:
+            yield Check(
+                name,
+                CheckState.FAILED,
+                f"{backend.name} is not installed",
+                f"pip install {' '.join(missing)}",
+            )
+        else:
+            yield Check(name, CheckState.OK, backend.name)
+
+
+def _disk(need: int, scratch: Scratch) -> Check:
+    free = scratch.free_bytes()
+    detail = f"{readable(free)} free in {scratch.root}, {readable(need)} to fetch"
+    if free > need:
+        return Check("disk", CheckState.OK, detail)
+    return Check(
+        "disk", CheckState.FAILED, detail, "make room, or set MLPERF_SCRATCH_PATH to another disk"
+    )
+
+
+def needs_measuring(planned: PlannedRun, plugins: Plugins, mode: Mode) -> bool:
+    """Whether a rate is missing, so that a short pass measures it first."""
+    config = planned.config(plugins, mode)
+    scenario = planned.workload.scenario
+    if scenario.is_stream:
+        return mode is Mode.PERFORMANCE and config.loadgen.target_latency_ms is None
+    if scenario is Scenario.OFFLINE and mode is Mode.ACCURACY:
+        return False
+    return config.loadgen.target_qps is None
