@@ -83,6 +83,8 @@ class Benchmark:
         settings: an attrs class of the benchmark's own settings, the table ``[benchmark]``.
         aliases: other names people type.
         rules: its rules where no round knows it; None for a benchmark of the rounds.
+        response_dtype: the dtype of every response ("int32"), checked as responses come; None
+            admits any.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Benchmark:
     settings: type[Any] = NoSettings
     aliases: tuple[str, ...] = ()
     rules: BenchmarkRules | None = None
+    response_dtype: str | None = None
 
     def variant(self, variant: Variant) -> VariantSpec:
         """One of its variants.

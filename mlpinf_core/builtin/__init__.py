@@ -46,6 +46,7 @@ _NULL = Benchmark(
         accuracy={"99": {"exact": Limit(lower=100.0)}},
         latency={Scenario.SERVER: LatencyLimits(latency_ms=10)},
     ),
+    response_dtype="int64",
 )
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ from mlpinf_core.config import dump
 from mlpinf_core.context import Run
 from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
 from mlpinf_core.events import EventWriter
+from mlpinf_core.loadgen.failures import Failure
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.rules import load_round
@@ -43,13 +45,16 @@ from mlpinf_core.vocabulary import Mode, Scenario, Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlpinf_core.loadgen.responder import Failure, Progress, Responder
-    from mlpinf_core.protocols import Backend, Samples
+    from mlpinf_core.loadgen.responder import Progress, Responder
+    from mlpinf_core.loadgen.session import Session
+    from mlpinf_core.protocols import Backend, Samples, Sut
 
 log = logging.getLogger(__name__)
 
 _FIRST_MEASURED: Final = 64
 """Samples (or queries) of the first measured test."""
+_BURST_QPS: Final = 1e6
+"""Server queries of a measured test are due all at once, so that the SUT is the limit."""
 _GROWTH: Final = 50
 """Most that a measured test is longer than the one before."""
 
@@ -70,6 +75,7 @@ class Child:
         )
         scratch = Scratch(Path(record["scratch"]))
         self._events = events
+        self._session: Session | None = None
         self._run = Run(
             workload=workload,
             mode=Mode(record["mode"]),
@@ -87,6 +93,7 @@ class Child:
     def prepare(self) -> None:
         """Make everything that later runs need."""
         self._backend(self._samples())
+        self._events.emit(ev.RESULT)
 
     def score(self) -> None:
         """Score the accuracy log in the run directory."""
@@ -163,7 +170,7 @@ class Child:
             seeds_enforced=prepared.seeds_enforced,
             user_conf=prepared.user_conf,
         )
-        with contextlib.closing(backend):
+        with _closing(backend):
             self._events.phase("loading")
             backend.load()
             if run.config.run.warmup:
@@ -173,12 +180,13 @@ class Child:
                 token_latencies=prepared.test_settings.use_token_latencies,
                 first_tokens=prepared.test_settings.use_token_latencies
                 and run.workload.scenario is not Scenario.OFFLINE,
-                on_failure=lambda failure, error: self._failed(session, failure, error),
+                dtype=run.benchmark.response_dtype,
+                on_failure=self._failed,
             )
             run.responder = responder
             threading.excepthook = lambda args: _thread_died(responder, args)
             sut = self._hook("make_sut", run=run, backend=backend, samples=samples)
-            session = Session(
+            session = self._session = Session(
                 responder,
                 sut,
                 samples,
@@ -192,9 +200,10 @@ class Child:
                     settings.min_query_count = settings.max_query_count = count
                     settings.min_duration_ms = 0
                     settings.offline_expected_qps = 0
+                    settings.server_target_qps = _BURST_QPS
                 return session.test(settings, directory, len(samples))
 
-            with contextlib.closing(sut):
+            with _closing(sut):
                 yield samples, responder, test
 
     def _progress(self, progress: Progress) -> None:
@@ -206,16 +215,16 @@ class Child:
             tokens=progress.tokens,
         )
 
-    def _failed(self, session: Any, failure: Failure, error: BaseException | None) -> None:
+    def _failed(self, failure: Failure, error: BaseException | None) -> None:
         """The first failure of a kind: tell, and stop where the user wants that."""
         log.error("%s: %s", failure.code, failure.message, exc_info=error)
         self._events.emit(ev.FAILURE, code=failure.code, message=failure.message, count=None)
-        if failure.code == "aborted" or not self._run.config.run.stop_on_error:
-            return
-        from mlpinf_core.loadgen.responder import Failure as _Failure
-
-        session.aborted()
-        self._run.responder.abort(_Failure("aborted", "the test was stopped at its first failure"))
+        if self._run.responder.aborted:
+            if self._session is not None:
+                self._session.aborted()
+        elif self._run.config.run.stop_on_error:
+            stopped = "the test was stopped at its first failure"
+            self._run.responder.abort(Failure("aborted", stopped))
 
     def _report(self, responder: Responder, **fields: Any) -> None:
         for failure, count in responder.failures().items():
@@ -231,29 +240,43 @@ class Child:
             what="the test was aborted, and LoadGen did not end by itself",
             where=str(self._run.directory),
             remedy="mend the first failure",
-            exit_code=int(ExitCode.INVALID),
+            exit_code=int(ExitCode.FAILED),
         )
         logging.shutdown()
-        os._exit(ExitCode.INVALID)
+        os._exit(ExitCode.FAILED)
+
+
+@contextlib.contextmanager
+def _closing(thing: Backend | Sut) -> Iterator[None]:
+    """Close at the end; after a failure, what closing raises must not hide the failure."""
+    try:
+        yield
+    except BaseException:
+        try:
+            thing.close()
+        except Exception:
+            log.exception("closing after a failure failed too")
+        raise
+    thing.close()
 
 
 def _thread_died(responder: Responder, args: threading.ExceptHookArgs) -> None:
     """A thread of a plugin's own ended with an exception; its queries would wait for ever."""
     name = args.thread.name if args.thread else "a thread"
     log.error("%s died", name, exc_info=args.exc_value)
-    from mlpinf_core.loadgen.responder import Failure
-
     error = args.exc_value
     responder.abort(Failure("raised", f"thread {name} died: {type(error).__name__}: {error}"))
 
 
 def _end_with_parent() -> None:
-    """End this process when its standard input does."""
+    """End this process, and all that it started, when its standard input does."""
 
     def wait() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(ExitCode.INTERRUPTED)
 
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
@@ -284,7 +307,7 @@ def main(arguments: list[str]) -> int:
             traceback=traceback.format_exc(),
         )
         return error.exit_code
-    except Exception as error:
+    except BaseException as error:  # a plugin may call sys.exit() as well
         log.exception("%s failed", task)
         events.emit(
             ev.ERROR,

@@ -2,23 +2,25 @@
 
 LoadGen trusts its caller: a response id is a raw pointer that nothing checks, a sample that is
 dropped makes the test hang for ever, one completed twice corrupts its records. So plugins never see
-ids. A query that LoadGen issues gets *slots*, consecutive numbers, and the Responder keeps for each
-slot whether it is open. Completing checks and marks a whole batch with a few array operations.
+ids. A query that LoadGen issues gets *slots* (:mod:`mlpinf_core.loadgen.slots`), what a backend
+returns is checked and laid out (:mod:`mlpinf_core.loadgen.answers`) before any of them is closed,
+and closed slots are told to LoadGen (:mod:`mlpinf_core.loadgen.responses`) at once.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from array import array
-from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
 
-from mlpinf_core.errors import BackendError
+from mlpinf_core.loadgen.answers import Answers, UnfitError, lay_out
+from mlpinf_core.loadgen.failures import Failure, Tally
 from mlpinf_core.loadgen.responses import ResponsePool
+from mlpinf_core.loadgen.slots import Ids, SlotTable, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,31 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FREE: Final = 0
-_OPEN: Final = 1
-_STARTED: Final = 2
-"""Open, and its first token has been reported."""
-_DONE: Final = 3
-
-_LEAST_ROOM: Final = 4096
-"""Slots that the arrays hold at least."""
-
 _SMALL: Final = 8
 """Up to so many samples, plain Python is faster than array operations."""
 
-
-@attrs.frozen
-class Failure:
-    """Samples that were not answered as they should have been.
-
-    Attributes:
-        code: ``raised``, ``missing``, ``duplicate``, ``unknown``, ``count``, ``dtype``, ``tokens``
-            or ``aborted``.
-        message: what happened, once for all samples it happened to.
-    """
-
-    code: str
-    message: str
+_EMPTY: Final = Answers()
 
 
 @attrs.frozen
@@ -67,7 +48,10 @@ class Progress:
 
 
 class Responder:
-    """Owns the open samples of a test. Thread-safe; every method may be called from any thread."""
+    """Owns the open samples of a test. Thread-safe; every method may be called from any thread.
+
+    No method raises for what a backend or a SUT did: it becomes a :class:`Failure`.
+    """
 
     def __init__(
         self,
@@ -84,7 +68,8 @@ class Responder:
             first_tokens: LoadGen wants first tokens reported before completions; a sample whose
                 backend reported none gets it with its completion, which is when it was seen.
             dtype: the dtype of response data; None admits any.
-            on_failure: called at the first failure of each kind, outside the lock.
+            on_failure: called outside the lock at the first failure of each kind, and when the
+                test is aborted.
         """
         import mlperf_loadgen as lg
 
@@ -95,36 +80,20 @@ class Responder:
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._pools = threading.local()
-        self._base = 0  # the slot that index 0 of the arrays stands for
-        self._next = 0  # the next slot to give out
-        self._open = 0
+        self._table = SlotTable()
+        self._tally = Tally()
         self._failed = 0
         self._tokens = 0
-        self._failures: Counter[Failure] = Counter()
         self._aborted: Failure | None = None
-        self._allocate(_LEAST_ROOM)
 
     # -- issuing ---------------------------------------------------------------------------------
 
     def open(self, ids: Sequence[int]) -> range:
         """Take response ids from LoadGen; returns their slots."""
-        count = len(ids)
         with self._lock:
-            if self._next + count - self._base > len(self._state):
-                self._make_room(count)
-            first = self._next - self._base
-            if count == 1:
-                self._ids[first] = ids[0]
-                self._state[first] = _OPEN
-            else:
-                self._ids_view[first : first + count] = ids
-                self._state_view[first : first + count] = _OPEN
-            slots = range(self._next, self._next + count)
-            self._next += count
-            self._open += count
-            aborted = self._aborted
-        if aborted is not None:
-            self.fail(slots, aborted)
+            slots = self._table.open(ids)
+        if self._aborted is not None:
+            self.fail(slots, self._aborted)
         return slots
 
     # -- answering -------------------------------------------------------------------------------
@@ -136,10 +105,15 @@ class Responder:
         """
         if not self._first_tokens:
             return
+        some = self._readable(slots)
+        if some is None:
+            return
         with self._lock:
-            ids = self._start(slots)
-        if len(ids):
-            self._pool().complete(ids, first_token=True)
+            # LoadGen is told under the lock, so that no completion in another thread overtakes it.
+            fresh, ids = self._table.unstarted(some)
+            if len(fresh):
+                self._pool().complete(ids, first_token=True)
+                self._table.start(fresh)
 
     def complete(self, slots: Slots, outputs: Outputs | None) -> None:
         """Answer samples.
@@ -150,17 +124,27 @@ class Responder:
                 only a benchmark without a payload may do.
 
         Outputs that do not fit (count, dtype, token counts) fail all of ``slots``; slots that are
-        not open are failures too, and the others are answered all the same. Never raises for
-        what a backend did.
+        not open are failures too, and the others are answered all the same.
         """
-        problem = self._check(len(slots), outputs)
-        if problem is not None:
-            self.fail(slots, problem)
+        some = slots if isinstance(slots, range) else self._readable(slots)
+        count = 0 if some is None else len(some)
+        if some is None or not count:
             return
-        if len(slots) <= _SMALL:
-            self._complete_few(slots, outputs)
-        else:
-            self._complete_many(slots, outputs)
+        try:
+            answers = lay_out(outputs, count, self._dtype, tokens=self._token_latencies)
+        except UnfitError as error:
+            self.fail(some, error.failure)
+            return
+        with self._lock:
+            taken = self._table.take_few(some) if count <= _SMALL else self._table.take(some)
+            strays = taken.positions is not None
+            if taken.positions is not None:
+                answers = answers.at(taken.positions)
+            self._tokens += answers.token_count(len(taken.ids))
+        self._tell(taken, answers)
+        # Of an aborted test every sample has been answered, whatever its backend goes on doing.
+        if strays and self._aborted is None:
+            self._note_strays(taken)
 
     def fail(self, slots: Slots, reason: Failure | BaseException | str) -> None:
         """Answer samples with nothing, and make the run INVALID.
@@ -169,25 +153,18 @@ class Responder:
             slots: which; those already answered are left alone.
             reason: what went wrong.
         """
-        failure = _as_failure(reason)
-        with self._lock:
-            keep = self._open_among(slots)
-            ids, unstarted = self._take(keep)
-            self._failed += len(keep)
-            first_of_kind = failure not in self._failures
-            self._failures[failure] += len(keep)
-        self._answer(ids, unstarted)
-        self._tell(failure, reason, first_of_kind)
+        some = self._readable(slots)
+        if some is not None:
+            self._fail(some, reason)
 
     def abort(self, reason: Failure | BaseException | str) -> None:
         """Nothing can be answered any more: fail what is open, and all that is still to come."""
-        failure = _as_failure(reason)
         with self._lock:
             if self._aborted is not None:
                 return
-            self._aborted = failure
-            slots = range(self._base, self._next)
-        self.fail(slots, reason)
+            self._aborted = Failure.of(reason)
+            slots = self._table.every()
+        self._fail(slots, reason, always_tell=True)
 
     def close_open(self, slots: Slots | None = None) -> int:
         """Fail what is still open although it should have been answered; returns how many.
@@ -196,47 +173,98 @@ class Responder:
             slots: which should have been; None means every one that was issued.
         """
         with self._lock:
-            among = range(self._base, self._next) if slots is None else slots
-            missing = len(self._open_among(among)) if self._open else 0
+            among = self._table.every() if slots is None else slots
+            missing = self._table.count_open(among)
         if missing:
             self.fail(among, Failure("missing", "the SUT finished without completing every sample"))
         return missing
 
     # -- reading ---------------------------------------------------------------------------------
 
+    @property
+    def aborted(self) -> bool:
+        """Whether the test was aborted: every query is answered with a failure at once."""
+        return self._aborted is not None
+
     def progress(self) -> Progress:
         """How far the test is."""
         with self._lock:
-            return Progress(self._next, self._next - self._open, self._failed, self._tokens)
+            issued = self._table.issued
+            return Progress(issued, issued - self._table.open_count, self._failed, self._tokens)
 
     def failures(self) -> dict[Failure, int]:
         """Every kind of failure so far, with the number of samples it happened to."""
         with self._lock:
-            return dict(self._failures)
+            return self._tally.to_dict()
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _allocate(self, size: int) -> None:
-        """New arrays; each is written through its buffer (one item) or its view (many)."""
-        self._ids = array("Q", bytes(8 * size))
-        self._state = bytearray(size)
-        self._ids_view = np.frombuffer(self._ids, dtype=np.uint64)
-        self._state_view = np.frombuffer(self._state, dtype=np.uint8)
+    def _readable(self, slots: Any) -> Slots | None:
+        """The slots, if they are any; None, and a failure, if the SUT made something else of them.
 
-    def _make_room(self, count: int) -> None:
-        """Drop the slots before the oldest open one, and grow when that is not enough."""
-        used = self._next - self._base
-        if self._open == 0:
-            first = used
+        Whatever it meant, those samples are still open, and will be found missing.
+        """
+        if isinstance(slots, range):
+            return slots
+        try:
+            array = np.asarray(slots)
+        except ValueError:
+            array = np.empty((0, 0))  # ragged: as wrong as anything of two dimensions
+        if array.ndim == 1 and (array.dtype.kind in "iu" or not array.size):
+            return array.astype(np.int64, copy=False)
+        what = f"the SUT named samples by {type(slots).__name__} {array.dtype}, not by slots"
+        self._note(Failure("unknown", what), 1)
+        return None
+
+    def _fail(
+        self, slots: Slots, reason: Failure | BaseException | str, *, always_tell: bool = False
+    ) -> None:
+        with self._lock:
+            taken = self._table.take(slots)
+            self._failed += len(taken.ids)
+        self._tell(taken, _EMPTY)
+        self._note(reason, len(taken.ids), always_tell=always_tell)
+
+    def _tell(self, taken: Taken, answers: Answers) -> None:
+        """Tell LoadGen of slots that were closed: from here on nobody else will."""
+        if not len(taken.ids):
+            return
+        try:
+            if len(taken.ids) <= _SMALL:
+                self._tell_few(taken.ids, taken.unstarted, answers)
+            else:
+                self._tell_many(taken.ids, taken.unstarted, answers)
+        except BaseException as error:
+            # Memory has run out, say. What LoadGen was told of cannot be known.
+            log.critical("LoadGen could not be told of answers", exc_info=True)
+            what = f"LoadGen could not be told of answers: {Failure.of(error).message}"
+            self.abort(Failure("lost", what))
+            if not isinstance(error, Exception):
+                raise
+
+    def _tell_few(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
+        """Plain Python for a handful of samples, as Server and SingleStream issue them."""
+        new = self._lg.QuerySampleResponse
+        if len(unstarted) and self._first_tokens:
+            self._lg.FirstTokenComplete([new(int(id_), 0, 0, 0) for id_ in unstarted])
+        n_tokens = answers.n_tokens if self._token_latencies else 0
+        address, size = answers.addresses, answers.sizes
+        if isinstance(address, int) and isinstance(size, int) and isinstance(n_tokens, int):
+            responses = [new(int(id_), address, size, n_tokens) for id_ in ids]
         else:
-            state = self._state_view[:used]
-            first = int(np.argmax((state == _OPEN) | (state == _STARTED)))
-        ids, state = self._ids_view[first:used], self._state_view[first:used]
-        kept = used - first
-        self._allocate(max(_LEAST_ROOM, kept + count, 2 * kept))
-        self._ids_view[:kept] = ids
-        self._state_view[:kept] = state
-        self._base += first
+            columns = [
+                repeat(column) if isinstance(column, int) else column.tolist()
+                for column in (address, size, n_tokens)
+            ]
+            responses = list(map(new, map(int, ids), *columns))
+        self._lg.QuerySamplesComplete(responses)
+
+    def _tell_many(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
+        """Array operations for a batch."""
+        if len(unstarted) and self._first_tokens:
+            self._pool().complete(np.asarray(unstarted), first_token=True)
+        n_tokens = answers.n_tokens if self._token_latencies else 0
+        self._pool().complete(np.asarray(ids), answers.addresses, answers.sizes, n_tokens)
 
     def _pool(self) -> ResponsePool:
         pool: ResponsePool | None = getattr(self._pools, "pool", None)
@@ -244,217 +272,24 @@ class Responder:
             pool = self._pools.pool = ResponsePool()
         return pool
 
-    def _check(self, count: int, outputs: Outputs | None) -> Failure | None:
-        """What is wrong with outputs for ``count`` samples, if anything."""
-        if outputs is None:
-            if self._token_latencies:
-                return Failure("tokens", "the backend returned no outputs, and tokens are tracked")
-            return None
-        if len(outputs) != count:
-            return Failure("count", f"the backend answered {len(outputs)} of {count} samples")
-        if self._dtype is not None:
-            found = _dtypes(outputs.data)
-            if found - {self._dtype}:
-                wrong = ", ".join(sorted(str(dtype) for dtype in found - {self._dtype}))
-                return Failure("dtype", f"the backend returned {wrong} for {self._dtype} responses")
-        if self._token_latencies:
-            if outputs.n_tokens is None:
-                return Failure("tokens", "the backend returned no token counts")
-            if len(outputs.n_tokens) != count:
-                return Failure(
-                    "tokens", f"the backend counted tokens of {len(outputs.n_tokens)} of {count}"
-                )
-        return None
+    def _note_strays(self, taken: Taken) -> None:
+        """Record completions of slots that were not open."""
+        if taken.duplicates:
+            what = Failure("duplicate", "a sample was completed more than once")
+            self._note(what, taken.duplicates)
+        if taken.unknown:
+            what = Failure("unknown", "a sample was completed that was never issued")
+            self._note(what, taken.unknown)
 
-    def _complete_few(self, slots: Slots, outputs: Outputs | None) -> None:
-        """Plain Python for a handful of samples, as Server and SingleStream issue them."""
-        wrong: list[tuple[int, Failure]] = []
-        answered: list[tuple[int, int]] = []  # position, id
-        starting: list[Any] = []
-        new = self._lg.QuerySampleResponse
-        with self._lock:
-            for position, slot in enumerate(slots):
-                at = slot - self._base
-                state = self._state[at] if 0 <= at < self._next - self._base else _FREE
-                if state in (_OPEN, _STARTED):
-                    self._state[at] = _DONE
-                    answered.append((position, self._ids[at]))
-                    if state == _OPEN and self._first_tokens:
-                        starting.append(new(self._ids[at], 0, 0, 0))
-                else:
-                    wrong.append((int(slot), self._misfit(int(slot))))
-            self._open -= len(answered)
-            if outputs is not None and outputs.n_tokens is not None:
-                self._tokens += sum(int(outputs.n_tokens[position]) for position, _ in answered)
-        responses, rows = [], []
-        for position, identity in answered:
-            address, size, tokens = 0, 0, 0
-            if outputs is not None:
-                row = np.ascontiguousarray(outputs.data[position])
-                rows.append(row)  # keeps the memory alive until LoadGen has copied it
-                address, size = row.__array_interface__["data"][0], row.nbytes
-                if self._token_latencies and outputs.n_tokens is not None:
-                    tokens = int(outputs.n_tokens[position])
-            responses.append(new(identity, address, size, tokens))
-        if starting:
-            self._lg.FirstTokenComplete(starting)
-        if responses:
-            self._lg.QuerySamplesComplete(responses)
-        for _, failure in wrong:
-            self._note(failure, 1)
-
-    def _complete_many(self, slots: Slots, outputs: Outputs | None) -> None:
-        """Array operations for a batch."""
-        with self._lock:
-            whole = isinstance(slots, range) and self._all_open(slots)
-            positions = None if whole else self._open_positions(slots)
-            whole = positions is None or len(positions) == len(slots)
-            good = slots if whole else np.asarray(slots, dtype=np.int64)[positions]
-            strays = [] if whole else self._strays(slots, positions)
-            ids, unstarted = self._take(good)
-            counts = None
-            if outputs is not None and outputs.n_tokens is not None and self._token_latencies:
-                counts = np.ascontiguousarray(outputs.n_tokens, dtype=np.int64)
-                counts = counts if whole else counts[positions]
-                self._tokens += int(counts.sum())
-        addresses, sizes, keep = _payload(outputs)
-        if not whole and not isinstance(addresses, int):
-            addresses = addresses[positions]
-        if not whole and not isinstance(sizes, int):
-            sizes = sizes[positions]
-        self._answer(ids, unstarted, addresses, sizes, 0 if counts is None else counts)
-        del keep  # the payload has to live until LoadGen has copied it
-        for failure, number in Counter(strays).items():
-            self._note(failure, number)
-
-    def _answer(
-        self,
-        ids: npt.NDArray[np.uint64],
-        unstarted: npt.NDArray[np.uint64],
-        addresses: npt.NDArray[np.uint64] | int = 0,
-        sizes: npt.NDArray[np.uint64] | int = 0,
-        n_tokens: npt.NDArray[np.int64] | int = 0,
+    def _note(
+        self, reason: Failure | BaseException | str, count: int, *, always_tell: bool = False
     ) -> None:
-        if not len(ids):
-            return
-        pool = self._pool()
-        if self._first_tokens and len(unstarted):
-            pool.complete(unstarted, first_token=True)
-        pool.complete(ids, addresses, sizes, n_tokens)
-
-    def _all_open(self, slots: range) -> bool:
-        """Whether every slot of a range is open: two counts over bytes, and no array."""
-        start, stop = slots.start - self._base, slots.stop - self._base
-        if slots.step != 1 or start < 0 or slots.stop > self._next:
-            return False
-        state = self._state
-        count = state.count(_OPEN, start, stop)
-        return count == len(slots) or count + state.count(_STARTED, start, stop) == len(slots)
-
-    def _open_positions(self, slots: Slots) -> npt.NDArray[np.int64]:
-        """Positions in ``slots`` that name an open sample for the first time."""
-        used = self._next - self._base
-        if isinstance(slots, range) and slots.step == 1:
-            at = np.arange(slots.start - self._base, slots.stop - self._base)
-            inside = slots.start >= self._base and slots.stop <= self._next
-        else:
-            at = np.asarray(slots, dtype=np.int64) - self._base
-            inside = bool(len(at) == 0 or (at.min() >= 0 and at.max() < used))
-        if inside:
-            state = self._state_view[at]
-            good = (state == _OPEN) | (state == _STARTED)
-        else:
-            good = (at >= 0) & (at < used)
-            state = self._state_view[np.where(good, at, 0)]
-            good &= (state == _OPEN) | (state == _STARTED)
-        if not isinstance(slots, range):
-            # Of a slot that is named twice, the last mention wins the write and the others lose.
-            mark = np.empty(used, dtype=np.int64)
-            mark[at[good]] = np.flatnonzero(good)
-            last = np.zeros(len(at), dtype=bool)
-            last[mark[at[good]]] = True
-            good &= last
-        return np.flatnonzero(good)
-
-    def _open_among(self, slots: Slots) -> npt.NDArray[np.int64]:
-        """The slots that are open."""
-        every = np.asarray(slots, dtype=np.int64)
-        return every[self._open_positions(slots)]
-
-    def _strays(self, slots: Slots, positions: npt.NDArray[np.int64] | None) -> list[Failure]:
-        """Why each of the other positions could not be answered."""
-        every = np.asarray(slots, dtype=np.int64)
-        others = every if positions is None else np.delete(every, positions)
-        return [self._misfit(int(slot)) for slot in others]
-
-    def _misfit(self, slot: int) -> Failure:
-        """Why a slot that is not open is not."""
-        if 0 <= slot < self._next:
-            return Failure("duplicate", "a sample was completed more than once")
-        return Failure("unknown", "a sample was completed that was never issued")
-
-    def _start(self, slots: Slots) -> npt.NDArray[np.uint64]:
-        """Mark first tokens; the ids of those that had none yet."""
-        at = self._open_among(slots) - self._base
-        at = at[self._state_view[at] == _OPEN]
-        self._state_view[at] = _STARTED
-        ids: npt.NDArray[np.uint64] = self._ids_view[at]
-        return ids
-
-    def _take(self, slots: Slots) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-        """Mark open slots done; their ids, and the ids of those whose first token is unreported."""
-        if isinstance(slots, range):
-            at: Any = slice(slots.start - self._base, slots.stop - self._base)
-        else:
-            at = slots - self._base
-        ids = self._ids_view[at].copy()
-        unstarted = ids[self._state_view[at] == _OPEN] if self._first_tokens else ids[:0]
-        self._state_view[at] = _DONE
-        self._open -= len(ids)
-        return ids, unstarted
-
-    def _note(self, failure: Failure, count: int) -> None:
-        """Record a failure that has no open sample to answer."""
+        """Count a failure, and tell of it when it is the first of its kind."""
         with self._lock:
-            first_of_kind = failure not in self._failures
-            self._failures[failure] += count
-        self._tell(failure, failure, first_of_kind)
-
-    def _tell(self, failure: Failure, reason: object, first_of_kind: bool) -> None:
-        if first_of_kind and self._on_failure is not None:
+            failure, new = self._tally.add(Failure.of(reason), count)
+        if self._on_failure is None or not (new or always_tell):
+            return
+        try:
             self._on_failure(failure, reason if isinstance(reason, BaseException) else None)
-
-
-def _as_failure(reason: Failure | BaseException | str) -> Failure:
-    if isinstance(reason, Failure):
-        return reason
-    if isinstance(reason, BaseException):
-        text = reason.what if isinstance(reason, BackendError) else str(reason)
-        return Failure("raised", f"{type(reason).__name__}: {text}".rstrip(": "))
-    return Failure("raised", reason)
-
-
-def _dtypes(data: npt.NDArray[Any] | Sequence[npt.NDArray[Any]]) -> set[np.dtype[Any]]:
-    if isinstance(data, np.ndarray):
-        return {data.dtype}
-    return {np.asarray(row).dtype for row in data}
-
-
-def _payload(
-    outputs: Outputs | None,
-) -> tuple[npt.NDArray[np.uint64] | int, npt.NDArray[np.uint64] | int, object]:
-    """Addresses and sizes of a batch's responses, and what has to be kept alive for them."""
-    if outputs is None:
-        return 0, 0, None
-    if isinstance(outputs.data, np.ndarray):
-        block = np.ascontiguousarray(outputs.data)
-        stride = block.nbytes // len(block)
-        start = block.__array_interface__["data"][0]
-        addresses = np.uint64(start) + np.arange(len(block), dtype=np.uint64) * np.uint64(stride)
-        return addresses, stride, block
-    rows = [np.ascontiguousarray(row).reshape(-1).view(np.uint8) for row in outputs.data]
-    sizes = np.array([len(row) for row in rows], dtype=np.uint64)
-    flat = np.concatenate(rows) if rows else np.empty(0, np.uint8)
-    start = flat.__array_interface__["data"][0]
-    addresses = np.uint64(start) + np.cumsum(sizes, dtype=np.uint64) - sizes
-    return addresses, sizes, flat
+        except Exception:
+            log.exception("a failure could not be told: %s", failure.message)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Column = npt.NDArray[np.uint64] | npt.NDArray[np.int64] | int
+    from mlpinf_core.loadgen.answers import Column
 
 POOL_SIZE: Final = 8192
 """Responses a call: large enough to amortise it, small enough to stay in the cache."""
@@ -29,7 +29,7 @@ class ResponsePool:
     """Completes many samples with few Python operations. One a thread: it is not shared."""
 
     def __init__(self, size: int = POOL_SIZE) -> None:
-        """Make an empty pool; its objects are constructed by the first large completion."""
+        """Make an empty pool; objects are constructed as completions need them."""
         import mlperf_loadgen as lg
 
         self._lg = lg
@@ -81,15 +81,15 @@ class ResponsePool:
     def _set(self, varying: dict[str, list[int]], constant: dict[str, int]) -> list[Any]:
         """The pool's objects, with the values that differ from the last call set."""
         count = len(varying["id"])
-        if not self._objects:
-            new = self._lg.QuerySampleResponse
-            self._objects = [new(0, 0, 0, 0) for _ in range(self._size)]
-            self._constants = {"data": 0, "size": 0, "n_tokens": 0}
         for name, value in constant.items():
             if self._constants.get(name) != value:
                 self._run(name, self._objects, repeat(value))
                 self._constants[name] = value
-        objects = self._objects if count == self._size else self._objects[:count]
+        if len(self._objects) < count:
+            new, constants = self._lg.QuerySampleResponse, self._constants
+            values = [constants.get(name, 0) for name in ("id", "data", "size", "n_tokens")]
+            self._objects += [new(*values) for _ in range(count - len(self._objects))]
+        objects = self._objects if count == len(self._objects) else self._objects[:count]
         for name, values in varying.items():
             self._constants.pop(name, None)
             self._run(name, objects, values)

@@ -15,7 +15,8 @@ import attrs
 import numpy as np
 
 from mlpinf_core.errors import RunError
-from mlpinf_core.loadgen.responder import Failure, Progress
+from mlpinf_core.loadgen.failures import Failure
+from mlpinf_core.loadgen.responder import Progress
 from mlpinf_core.protocols import Query
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Session:
         audit = str(directory / "audit.config")
         self._ended.clear()
         self._started_at = 0.0
+        if self._responder.aborted:
+            self.aborted()  # while the SUT was made, say; LoadGen needs to be stopped all the same
         ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         ticker.start()
         try:
@@ -128,9 +131,13 @@ class Session:
     def aborted(self) -> None:
         """The test was aborted: end the process unless LoadGen returns soon."""
         if self._abort_timer is None and not self._ended.is_set():
-            self._abort_timer = threading.Timer(ABORT_GRACE, self._on_stuck)
+            self._abort_timer = threading.Timer(ABORT_GRACE, self._stuck)
             self._abort_timer.daemon = True
             self._abort_timer.start()
+
+    def _stuck(self) -> None:
+        if not self._ended.is_set():
+            self._on_stuck()
 
     # -- LoadGen's callbacks ---------------------------------------------------------------------
 
@@ -143,6 +150,8 @@ class Session:
             log.critical("queries cannot be taken in", exc_info=True)
             self._on_stuck()
             return
+        if self._responder.aborted:
+            return  # the query has been answered
         try:
             self._sut.issue(Query(slots, np.array(indices, dtype=np.int64)))
         except BaseException as error:

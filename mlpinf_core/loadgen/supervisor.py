@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -17,15 +18,19 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 
 from mlpinf_core import events as ev
+from mlpinf_core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 TERMINATE_GRACE: Final = 3.0
 """Seconds between SIGTERM and SIGKILL."""
+
+END_GRACE: Final = 30.0
+"""Seconds between a child's last word and its end: engines may take a moment to be torn down."""
 
 EVENTS_NAME: Final = "events.jsonl"
 OUTPUT_NAME: Final = "child.log"
@@ -136,10 +141,12 @@ def supervise(
         debug: let the child log in detail.
 
     Whatever is raised here, KeyboardInterrupt included, the child and its own children are gone
-    before it is seen by the caller.
+    before it is seen by the caller. SIGTERM raises KeyboardInterrupt too, unless the program has
+    its own handler for it.
     """
     reader, writer = os.pipe()
     with (
+        _terminable(),
         os.fdopen(reader, "rb", buffering=0) as pipe,
         (directory / EVENTS_NAME).open("ab") as kept,
         (directory / OUTPUT_NAME).open("ab") as output,
@@ -167,10 +174,19 @@ def supervise(
             listener, hung = _listen(child, pipe, kept, on_event, start_timeout, hang_timeout)
         finally:
             _end(child)
+    error = listener.error
+    if child.returncode == 0 and hung is None and listener.result is None and error is None:
+        error = {
+            "type": "RunError",
+            "what": f"the child process ended while {listener.phase}, and said nothing",
+            "where": str(directory),
+            "remedy": "look at child.log there; does a plugin call os._exit()?",
+            "exit_code": int(ExitCode.FAILED),
+        }
     return Outcome(
         exit_code=child.returncode,
         hung=hung,
-        error=listener.error,
+        error=error,
         result=listener.result,
         settings=listener.settings,
         failures=tuple(Failed(*key, count) for key, count in listener.failures.items()),
@@ -213,22 +229,50 @@ def _listen(
                         kept.write(json.dumps(event).encode() + b"\n")
                         listener.take(event, time.monotonic())
                         on_event(event)
+            elif child.poll() is not None:
+                break  # what it started holds the pipe open
             hung = listener.hang(time.monotonic(), start_timeout, hang_timeout)
             if hung is not None:
                 return listener, hung
-    # The pipe is closed, so the process is ending; engines may take a moment to be torn down.
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=30)
+    try:
+        child.wait(timeout=END_GRACE)
+    except subprocess.TimeoutExpired:
+        return listener, f"the process did not end within {END_GRACE:g} s of its last word"
     return listener, None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """See to it that the child and whatever it started are gone."""
-    if child.stdin is not None:
-        child.stdin.close()
-    for number, patience in ((signal.SIGTERM, TERMINATE_GRACE), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
+    try:
+        _signal_group(child, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=patience)
-            return
+            child.wait(timeout=TERMINATE_GRACE)
+    finally:
+        # Also when the child itself has ended: its own children may not heed SIGTERM.
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt as SIGINT does, where it would otherwise end the process at once."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

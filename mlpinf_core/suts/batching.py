@@ -72,15 +72,16 @@ class QueueSut(abc.ABC):
         try:
             while (batch := self._queue.take()) is not None:
                 try:
-                    self.answer(batch)
+                    if not self._responder.aborted:  # its samples have been answered otherwise
+                        self.answer(batch)
                 except Exception as error:  # noqa: BLE001 - a batch's failure is that batch's
                     self._responder.fail(batch.slots, error)
                 finally:
                     self._queue.done(batch)
         except BaseException as error:
+            log.critical("%s died", threading.current_thread().name, exc_info=True)
             self._responder.abort(error)
             self._queue.close()
-            raise
 
 
 class BatchingSut(QueueSut):

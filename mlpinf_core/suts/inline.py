@@ -46,6 +46,8 @@ class InlineSut:
             self._answer(query)
             return
         for start in range(0, len(query), self._max):
+            if self._responder.aborted:
+                return  # the rest has been answered
             part = slice(start, start + self._max)
             self._answer(Query(query.slots[part], query.indices[part]))
 

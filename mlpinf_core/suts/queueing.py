@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlpinf_core.protocols import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class BatchQueue:
@@ -19,13 +23,21 @@ class BatchQueue:
     :meth:`close`). Nothing polls: a taker sleeps until a query, a deadline or the end wakes it.
     """
 
-    def __init__(self, max_batch_size: int, max_wait: float) -> None:
+    def __init__(
+        self,
+        max_batch_size: int,
+        max_wait: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Make an empty queue.
 
         Args:
             max_batch_size: most samples in a batch.
             max_wait: seconds that the first sample of a batch waits for others.
+            clock: tells seconds.
         """
+        self._clock = clock
         self._max = max_batch_size
         self._wait = max_wait
         self._items: deque[tuple[float, Query]] = deque()
@@ -40,7 +52,7 @@ class BatchQueue:
     def put(self, query: Query) -> None:
         """Append a query."""
         with self._lock:
-            self._items.append((time.monotonic(), query))
+            self._items.append((self._clock(), query))
             before, self._size = self._size, self._size + len(query)
             # A taker that waits for a batch to fill needs to hear of the first sample, which starts
             # its clock, and of the last; waking it for each between them costs more than it gives.
@@ -88,13 +100,13 @@ class BatchQueue:
             return False
         if self._size >= self._max or self._flushing or self._closed:
             return True
-        return time.monotonic() >= self._items[0][0] + self._wait
+        return self._clock() >= self._items[0][0] + self._wait
 
     def _patience(self) -> float | None:
         """Seconds until the oldest sample's deadline; None where there is nothing to wait for."""
         if not self._items:
             return None
-        return max(0.0, self._items[0][0] + self._wait - time.monotonic())
+        return max(0.0, self._items[0][0] + self._wait - self._clock())
 
     def _cut(self) -> Query:
         """Up to ``max_batch_size`` samples from the head; a larger query is cut."""

@@ -37,10 +37,17 @@ class Stream:
         self._responder.complete(self._at(positions), outputs)
 
     def _at(self, positions: npt.ArrayLike) -> Slots:
-        at = np.atleast_1d(np.asarray(positions, dtype=np.int64))
+        at = np.atleast_1d(np.asarray(positions))
+        if at.size and at.dtype.kind not in "iu":
+            raise TypeError(f"positions are {at.dtype}, not integers")
+        if at.size and not 0 <= at.min() <= at.max() < len(self._slots):
+            # Another batch's samples are next to this one's.
+            raise IndexError(f"positions {positions!r} in a batch of {len(self._slots)}")
         if isinstance(self._slots, range):
-            return at + self._slots.start
-        return self._slots[at]
+            found: Slots = at.astype(np.int64) + self._slots.start
+        else:
+            found = self._slots[at.astype(np.intp)]
+        return found
 
 
 class StreamingSut(QueueSut):
