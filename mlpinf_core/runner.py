@@ -29,7 +29,7 @@ from mlpinf_core.preflight import needs_measuring
 from mlpinf_core.results import Results, RunResult
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.verdict import Cause, Verdict, judge_accuracy_run, judge_performance
-from mlpinf_core.vocabulary import Mode, Scenario
+from mlpinf_core.vocabulary import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -203,29 +203,27 @@ class Runner:
         scenario = planned.workload.scenario
         if not needs_measuring(planned, self._plugins, mode):
             return []
+        rate, origin = self._rate(planned, mode, config, session)
         if scenario.is_stream:
-            rate, origin = self._rate(planned, mode, config, scenario, session)
             latency = STREAM_HEADROOM * 1000.0 / rate
             return [
                 Layer(
                     f"{origin} × {STREAM_HEADROOM:g}", {"loadgen": {"target_latency_ms": latency}}
                 )
             ]
-        rate, origin = self._rate(planned, mode, config, Scenario.OFFLINE, session)
         factor = config.run.server_load if scenario.is_poisson else OFFLINE_HEADROOM
         return [Layer(f"{origin} × {factor:g}", {"loadgen": {"target_qps": rate * factor}})]
 
     def _rate(
-        self, planned: PlannedRun, mode: Mode, config: Config, scenario: Scenario, session: Path
+        self, planned: PlannedRun, mode: Mode, config: Config, session: Path
     ) -> tuple[float, str]:
         """Samples (streams: queries) a second of this backend; measured once a command."""
-        workload = attrs.evolve(planned.workload, scenario=scenario)
-        key = (workload.slug, config.run.backend, str(config.backend), str(config.sut))
+        scenario = planned.workload.scenario
+        key = (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
         if key not in self._rates:
-            directory = session / workload.slug / f"measure-{len(self._rates) + 1}"
-            measuring = attrs.evolve(planned, workload=workload)
-            self._record(measuring, Mode.PERFORMANCE, config, directory)
-            outcome = self._supervise(measuring, mode, "measure", config, directory)
+            directory = session / planned.workload.slug / f"measure-{len(self._rates) + 1}"
+            self._record(planned, Mode.PERFORMANCE, config, directory)
+            outcome = self._supervise(planned, mode, "measure", config, directory)
             cause = _trouble(outcome)
             rate = (outcome.result or {}).get("rate")
             if cause is not None or not rate:
@@ -235,7 +233,7 @@ class Runner:
                     remedy=(cause.suggestion if cause else None) or "set loadgen.target_qps",
                 )
             unit = "queries/s" if scenario.is_stream else "samples/s"
-            self._rates[key] = (rate, f"measured {rate:.4g} {unit} in {scenario}")
+            self._rates[key] = (rate, f"measured {rate:.4g} {unit}")
         return self._rates[key]
 
     # -- judging ---------------------------------------------------------------------------------

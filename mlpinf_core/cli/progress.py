@@ -33,7 +33,7 @@ class ConsoleReporter:
         self._phase = ""
         self._phase_began = 0.0
         self._said = 0.0
-        self._rate = (0.0, 0)
+        self._said_once: set[str] = set()
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -61,15 +61,18 @@ class ConsoleReporter:
         if kind == ev.PHASE:
             self._enter(event["name"])
         elif kind == ev.STEP:
+            if not self._console.is_terminal:
+                self._once(f"{self._label}: {event['text']}")
             self._say(event["text"] + _share(event["done"], event["total"]))
         elif kind == ev.PROGRESS:
             self._say(self._counts(event))
         elif kind == ev.FAILURE and event["count"] is None:
             self._line(f"[bold red]failure[/] {self._label}: {event['message']}")
         elif kind == ev.SETTINGS and event["seeds_enforced"]:
-            self._line(
-                f"{self._label}: LoadGen {event['loadgen_version']} embeds "
-                f"{event['embedded_round'] or 'an unknown round'}; this round's seeds are enforced"
+            self._once(
+                f"LoadGen {event['loadgen_version']} embeds "
+                f"{event['embedded_round'] or 'an unknown round'}; the seeds of the chosen round "
+                "are enforced"
             )
 
     def finished(self, result: RunResult) -> None:
@@ -85,16 +88,17 @@ class ConsoleReporter:
     def _enter(self, phase: str) -> None:
         self._phase = phase
         self._phase_began = self._said = time.monotonic()
-        self._rate = (0.0, 0)
         self._show(f"{self._label}: {phase}")
-        if not self._console.is_terminal and phase not in ("starting", "loading", "warming up"):
+        if not self._console.is_terminal and phase in ("measuring", "running"):
             self._line(f"{self._label}: {phase}")
 
     def _say(self, text: str) -> None:
         """A detail of the phase: at once at a terminal, now and then elsewhere."""
         self._show(f"{self._label}: {self._phase}: {text}")
+        if self._console.is_terminal:
+            return
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._said >= _PLAIN_INTERVAL:
+        if now - self._said >= _PLAIN_INTERVAL:
             self._said = now
             self._line(f"{self._label}: {self._phase}: {text}")
 
@@ -126,6 +130,11 @@ class ConsoleReporter:
 
     def _line(self, text: str) -> None:
         self._console.print(text)
+
+    def _once(self, text: str) -> None:
+        if text not in self._said_once:
+            self._said_once.add(text)
+            self._line(text)
 
 
 def _share(done: int | None, total: int | None) -> str:

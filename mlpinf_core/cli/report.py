@@ -11,6 +11,7 @@ from mlpinf_core.errors import ExitCode
 from mlpinf_core.vocabulary import Mode
 
 if TYPE_CHECKING:
+    from mlpinf_core.accuracy import MetricScore
     from mlpinf_core.logs.result import Performance
     from mlpinf_core.results import Results, RunResult
 
@@ -31,6 +32,8 @@ def print_results(results: Results) -> None:
     )
     for run in results.runs:
         _print_why(run)
+    for note, whose in _notes(results).items():
+        click.echo(f"note: {note} ({whose})")
     click.echo(f"runs: {results.directory}")
     meaning = _MEANING.get(results.exit_code, "")
     click.echo(f"exit code {int(results.exit_code)}: {meaning}")
@@ -51,6 +54,8 @@ def _row(run: RunResult) -> tuple[object, ...]:
 def headline(performance: Performance) -> str:
     """The figure that counts, in its published unit."""
     value, unit = performance.value, performance.unit
+    if unit == "ms" and value < 1:
+        value, unit = 1000 * value, "µs"
     digits = f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
     return f"{digits} {unit}"
 
@@ -75,18 +80,26 @@ def _print_why(run: RunResult) -> None:
             click.echo(f"  remedy: {cause.suggestion}")
     if not run.verdict.valid:
         click.echo(f"  logs: {run.directory}")
-    for note in run.verdict.notes:
-        click.echo(f"{what}: note: {note}")
 
 
-def _score(score: object) -> str:
-    from mlpinf_core.accuracy import MetricScore
+def _notes(results: Results) -> dict[str, str]:
+    """Each note once, with the runs it is about."""
+    found: dict[str, list[str]] = {}
+    for run in results.runs:
+        for note in run.verdict.notes:
+            found.setdefault(note, []).append(f"{run.workload.scenario} {run.mode}")
+    return {
+        note: "all runs" if len(whose) == len(results.runs) > 1 else ", ".join(whose)
+        for note, whose in found.items()
+    }
 
-    assert isinstance(score, MetricScore)  # noqa: S101
+
+def _score(score: MetricScore) -> str:
     limit = score.limit
-    bounds = [
-        f"≥ {limit.lower:g}" if limit.lower is not None else "",
-        f"≤ {limit.upper:g}" if limit.upper is not None else "",
-    ]
-    text = " and ".join(bound for bound in bounds if bound)
+    bounds = []
+    if limit is not None and limit.lower is not None:
+        bounds.append(f"≥ {limit.lower:g}")
+    if limit is not None and limit.upper is not None:
+        bounds.append(f"≤ {limit.upper:g}")
+    text = " and ".join(bounds)
     return f"{score.metric} {score.value:.4g}" + (f" ({text})" if text else "")

