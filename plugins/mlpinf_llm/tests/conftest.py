@@ -1,0 +1,36 @@
+"""What the tests of the language plugin share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The checked-in test files."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """The tiny model's GGUF file, or a skip that says how to get the test to run."""
+    path = os.environ.get("MLPINF_TINY_GGUF")
+    if not path:
+        pytest.skip("needs the tiny model: set MLPINF_TINY_GGUF to its GGUF file")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def engines(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny model converted once for all tests, as int8 and as float32."""
+    from mlpinf_llm.gguf_engine import convert
+
+    root = tmp_path_factory.mktemp("engines")
+    for kind in ("int8", "float32"):
+        convert(gguf, root / kind, kind)
+    return {kind: root / kind for kind in ("int8", "float32")}
