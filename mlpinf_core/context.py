@@ -68,12 +68,11 @@ class Run:
     def responder(self, responder: Responder) -> None:
         self._responder = responder
 
-    def fetch(self, source: Source, *, local: Path | None = None) -> Path:
+    def fetch(self, source: Source) -> Path:
         """The path of a file the variant needs: found, or fetched now, and checked.
 
         Args:
-            source: which.
-            local: where the user says it is; it is used from there.
+            source: which; where its ``setting`` says the user has it, it is used from there.
 
         Raises:
             PrerequisiteError: it is not to be had; says what was tried.
@@ -84,4 +83,19 @@ class Run:
         def progress(done: int, total: int) -> None:
             self.events.step(f"fetching {source.name}", done, total)
 
-        return downloads.fetch(source, self.scratch, local=local, progress=progress)
+        return downloads.fetch(
+            source,
+            self.scratch,
+            local=local_path(source, self.config),
+            progress=progress,
+            remedy=f"set {source.setting} to where you have it" if source.setting else None,
+        )
+
+
+def local_path(source: Source, config: Config) -> Path | None:
+    """Where the configuration says that the user has a file; None where it says nothing."""
+    if source.setting is None:
+        return None
+    table, key = source.setting.split(".")
+    path: Path | None = getattr(getattr(config, table), key)
+    return path

@@ -7,6 +7,7 @@ what a broken plugin offers is the error.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import importlib.metadata
@@ -211,6 +212,26 @@ class Plugins:
                 remedy="implement the hook in this plugin, and return what its contract says",
             )
         return result
+
+    @contextlib.contextmanager
+    def blaming(self, step: str, benchmark: str, backend: str) -> Iterator[None]:
+        """Turn what a backend's method raises into an error that names its plugin.
+
+        Args:
+            step: the method, for the message (``Backend.load``).
+            benchmark: proper name.
+            backend: its name.
+
+        Raises:
+            PluginError: for anything but an error of mlpinf's own, which passes as it is.
+        """
+        try:
+            yield
+        except MlpinfError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again with the plugin's name
+            provider = self._provider(benchmark, backend) or self.owner(benchmark)
+            _reraise(error, self._culprit(error, provider), step)
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call ``run_started`` or ``run_finished`` of every plugin.

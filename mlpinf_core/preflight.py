@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core import downloads
+from mlpinf_core.context import local_path
 from mlpinf_core.downloads import SourceState
 from mlpinf_core.errors import MlpinfError
 from mlpinf_core.loadgen.settings import DISTRIBUTION, embedded_round
@@ -56,8 +57,8 @@ def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
     """Look at everything that the plan's runs need. Takes seconds, changes nothing."""
     found = [_loadgen(plan), _output(plan.output)]
     need = 0
-    for source, name in _sources(plan):
-        result, bytes_ = _source(source, name, scratch)
+    for source, name, local in _sources(plan, plugins):
+        result, bytes_ = _source(source, name, local, scratch)
         found.append(result)
         need += bytes_
     found += dict.fromkeys(_backends(plan, plugins))
@@ -108,24 +109,28 @@ def _output(output: Path) -> Check:
     )
 
 
-def _sources(plan: Plan) -> Iterator[tuple[Source, str]]:
+def _sources(plan: Plan, plugins: Plugins) -> Iterator[tuple[Source, str, Path | None]]:
     seen = set()
     for planned in plan.runs:
+        config = planned.config(plugins, planned.modes[0])
         for source in planned.variant.sources:
             if source not in seen:
                 seen.add(source)
-                yield source, f"{planned.benchmark.name} {planned.workload.variant}"
+                whose = f"{planned.benchmark.name} {planned.workload.variant}"
+                yield source, whose, local_path(source, config)
 
 
-def _source(source: Source, whose: str, scratch: Scratch) -> tuple[Check, int]:
+def _source(source: Source, whose: str, local: Path | None, scratch: Scratch) -> tuple[Check, int]:
     """The check of a file, and the bytes still to be fetched."""
-    status = downloads.status(source, scratch)
+    status = downloads.status(source, scratch, local=local)
     size = readable(source.size)
     name = f"{source.kind.rstrip('s')} of {whose}"
     if status.state is SourceState.OK:
         return Check(name, CheckState.OK, f"{source.name}, {size}, {source.licence}"), 0
     if status.state is SourceState.WRONG:
         detail = f"{status.path} is not the right file: {status.why}"
+        if local is not None:
+            return Check(name, CheckState.FAILED, detail, f"set {source.setting} right"), 0
         return Check(name, CheckState.WARNING, detail, "it is fetched again"), source.size
     if source.gated is not None:
         return Check(name, CheckState.FAILED, f"{source.name} is missing", source.gated), 0

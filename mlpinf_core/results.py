@@ -96,10 +96,12 @@ class Results:
     Attributes:
         runs: in the order they were made.
         directory: that holds their directories.
+        skipped: what was planned and not begun, and why.
     """
 
     runs: tuple[RunResult, ...]
     directory: Path
+    skipped: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

@@ -21,7 +21,7 @@ from mlpinf_core.errors import (
     PrerequisiteError,
     RunError,
 )
-from mlpinf_core.loadgen.supervisor import Outcome, supervise
+from mlpinf_core.loadgen.supervisor import OUTPUT_NAME, Outcome, supervise
 from mlpinf_core.logs.accuracy import AccuracyLog
 from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.logs.result import Performance
@@ -118,11 +118,13 @@ class Runner:
         """
         session = self._session_directory()
         results: list[RunResult] = []
+        skipped: list[str] = []
         broken: set[tuple[str, str]] = set()
         for planned in self._plan.runs:
             for mode in planned.modes:
                 key = (planned.workload.benchmark, planned.workload.variant.value)
                 if key in broken:
+                    skipped.append(f"{planned.workload} {mode}: it would fail as the run before")
                     continue
                 result = self._one(planned, mode, session)
                 results.append(result)
@@ -135,7 +137,7 @@ class Runner:
                     raise error
                 if result.exit_code is ExitCode.FAILED and result.first_query_seconds is None:
                     broken.add(key)  # what failed before the test fails again in the next one
-        return Results(tuple(results), session)
+        return Results(tuple(results), session, tuple(skipped))
 
     # -- one run ---------------------------------------------------------------------------------
 
@@ -154,8 +156,13 @@ class Runner:
         except (PrerequisiteError, RunError, PluginError) as error:
             record_ = {}
             result = _undone(planned, mode, directory, _cause_of(error), error.exit_code)
-        directory.mkdir(parents=True, exist_ok=True)
-        result.write()
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            result.write()
+        except OSError as error:
+            raise _unwritable(directory, error) from error
         if record_:
             try:
                 self._plugins.notify("run_finished", run=record_, result=result.to_dict())
@@ -241,7 +248,7 @@ class Runner:
     def _judge(
         self, planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
     ) -> RunResult:
-        causes = _causes(outcome)
+        causes = _causes(outcome, directory)
         sample_count = int((outcome.result or {}).get("sample_count") or 0)
         verdict, performance = self._verdict(planned, mode, config, directory, causes, sample_count)
         exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
@@ -375,13 +382,13 @@ class Preparer(Runner):
                 raise error
 
 
-def _causes(outcome: Outcome) -> tuple[Cause, ...]:
+def _causes(outcome: Outcome, directory: Path) -> tuple[Cause, ...]:
     """What went wrong in a child process, the root first."""
     found = [
         Cause(
             f"query-{failed.code}",
             failed.message + (f" ({failed.count} samples)" if failed.count else ""),
-            None,
+            f"mend the backend; the traceback is in {directory / OUTPUT_NAME}",
         )
         for failed in outcome.failures
         if failed.code != "aborted" or len(outcome.failures) == 1

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
 from mlpinf_core.cli.options import request_options
+from mlpinf_core.context import local_path
 from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.scratch import Scratch, readable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlpinf_core.benchmark import Source
 
 
 @click.command(
@@ -33,15 +41,18 @@ def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -
     from mlpinf_core import downloads
 
     scratch = Scratch.from_environment()
-    plan = make_plan(request, Plugins.from_environment())
-    sources = dict.fromkeys(s for planned in plan.runs for s in planned.variant.sources)
+    plugins = Plugins.from_environment()
+    sources: dict[Source, Path | None] = {}
+    for planned in make_plan(request, plugins).runs:
+        config = planned.config(plugins, planned.modes[0])
+        sources |= {source: local_path(source, config) for source in planned.variant.sources}
     if not status:
         from mlpinf_core.cli.transfer import transfer_progress
 
-        for source in sources:
+        for source, local in sources.items():
             with transfer_progress(source) as progress:
-                downloads.fetch(source, scratch, progress=progress)
-    rows = [(source, downloads.status(source, scratch)) for source in sources]
+                downloads.fetch(source, scratch, local=local, progress=progress)
+    rows = [(s, downloads.status(s, scratch, local=local)) for s, local in sources.items()]
     if as_json:
         print_json(
             {
@@ -82,6 +93,6 @@ def prepare_command(verbose: int, request: Request) -> None:
 
     plugins = Plugins.from_environment()
     plan = make_plan(request, plugins)
-    with ConsoleReporter() as reporter:
+    with ConsoleReporter(verbose=bool(verbose)) as reporter:
         prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
     click.echo("prepared")

@@ -25,8 +25,9 @@ _PLAIN_INTERVAL: Final = 10.0
 class ConsoleReporter:
     """Shows progress on standard error; a context manager."""
 
-    def __init__(self) -> None:
-        """Nothing is shown until a run starts."""
+    def __init__(self, *, verbose: bool = False) -> None:
+        """Nothing is shown until a run starts; with ``verbose``, the children's tracebacks too."""
+        self._verbose = verbose
         self._console = console(err=True)
         self._status: Status | None = None
         self._label = ""
@@ -68,6 +69,8 @@ class ConsoleReporter:
             self._say(self._counts(event))
         elif kind == ev.FAILURE and event["count"] is None:
             self._line(f"[bold red]failure[/] {self._label}: {event['message']}")
+        elif kind == ev.ERROR and self._verbose and event.get("traceback"):
+            self._console.out(event["traceback"], highlight=False)
         elif kind == ev.SETTINGS and event["seeds_enforced"]:
             self._once(
                 f"LoadGen {event['loadgen_version']} embeds "

@@ -32,6 +32,8 @@ def print_results(results: Results) -> None:
     )
     for run in results.runs:
         _print_why(run)
+    for reason in results.skipped:
+        click.echo(f"skipped: {reason}")
     for note, whose in _notes(results).items():
         click.echo(f"note: {note} ({whose})")
     click.echo(f"runs: {results.directory}")

@@ -64,7 +64,7 @@ def run_command(
 
     for reason in plan.left_out:
         click.echo(f"left out: {reason}", err=True)
-    with ConsoleReporter() as reporter:
+    with ConsoleReporter(verbose=bool(verbose)) as reporter:
         runner = Runner(plan, plugins, reporter=reporter, debug=verbose > 1)
         try:
             results = runner.run()
@@ -121,6 +121,7 @@ def show_results(results: Results, *, as_json: bool) -> int:
             {
                 "exit_code": int(results.exit_code),
                 "directory": str(results.directory),
+                "skipped": list(results.skipped),
                 "runs": [run.to_dict() for run in results.runs],
             }
         )

@@ -139,6 +139,10 @@ class Child:
             name, self._run.benchmark.name, self._run.config.run.backend, **arguments
         )
 
+    def _blaming(self, step: str) -> contextlib.AbstractContextManager[None]:
+        """Name the backend's plugin in whatever its method raises."""
+        return self._plugins.blaming(step, self._run.benchmark.name, self._run.config.run.backend)
+
     def _samples(self) -> Samples:
         self._events.phase("preparing")
         dataset = self._hook("dataset", run=self._run)
@@ -172,10 +176,12 @@ class Child:
         )
         with _closing(backend):
             self._events.phase("loading")
-            backend.load()
+            with self._blaming("Backend.load"):
+                backend.load()
             if run.config.run.warmup:
                 self._events.phase("warming up")
-                backend.warm_up()
+                with self._blaming("Backend.warm_up"):
+                    backend.warm_up()
             responder = Responder(
                 token_latencies=prepared.test_settings.use_token_latencies,
                 first_tokens=prepared.test_settings.use_token_latencies

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mlpinf_core.errors import AccuracyError
 
+from mlpinf_core.errors import AccuracyError
 from mlpinf_llm import ct2, scoring, tiny
 from mlpinf_llm.benchmarks import data_name
 from mlpinf_llm.tokenizer import ChatTokenizer
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-
     from mlpinf_llm.samples import TokenSamples
 
 
@@ -33,9 +32,9 @@ def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, flo
             f"the log has sample {int(rows.max())} of a data set of {len(samples)}",
             where=str(run.directory),
         )
-    outputs = log.as_arrays(np.dtype(np.int32))
+    outputs = [array.tolist() for array in log.as_arrays(np.dtype(np.int32))]
     tokenizer = ChatTokenizer.load(ct2.build(run))
-    texts = [tokenizer.decode(output.tolist()) for output in outputs]
+    texts = [tokenizer.decode(output) for output in outputs]
     references = samples.table.texts(benchmark.reference)
     kinds = ["rouge"] * len(samples)
     if "metric" in samples.table.columns:

