@@ -78,6 +78,8 @@ def lay_out(outputs: object, count: int, dtype: np.dtype[Any] | None, *, tokens:
     if outputs is None:
         if tokens:
             raise UnfitError("tokens", "the backend returned no outputs, and tokens are tracked")
+        if dtype is not None:
+            raise UnfitError("outputs", "the backend returned None, not Outputs")
         return Answers()
     if not isinstance(outputs, Outputs):
         raise UnfitError("outputs", f"the backend returned {_name(outputs)}, not Outputs")

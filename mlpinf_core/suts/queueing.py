@@ -106,7 +106,8 @@ class BatchQueue:
         """Seconds until the oldest sample's deadline; None where there is nothing to wait for."""
         if not self._items:
             return None
-        return max(0.0, self._items[0][0] + self._wait - self._clock())
+        left = self._items[0][0] + self._wait - self._clock()
+        return min(max(0.0, left), threading.TIMEOUT_MAX)
 
     def _cut(self) -> Query:
         """Up to ``max_batch_size`` samples from the head; a larger query is cut."""

@@ -1,0 +1,131 @@
+"""What several test modules use: a LoadGen that keeps a record, and plugins that are installed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import tomllib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import mlperf_loadgen as lg
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class RecordingLoadGen:
+    """Stands in for LoadGen's completion calls; takes LoadGen's own response objects.
+
+    Like LoadGen it copies the payloads during the call.
+    """
+
+    QuerySampleResponse = lg.QuerySampleResponse
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        """``("first", id)`` and ``("complete", id)``, in order."""
+        self.answers: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
+        """Payloads and token counts by id."""
+        self.raises: BaseException | None = None
+        """Raised by the next call, once."""
+        self._lock = threading.Lock()
+
+    def _perhaps_raise(self) -> None:
+        error, self.raises = self.raises, None
+        if error is not None:
+            raise error
+
+    def FirstTokenComplete(self, responses: list[Any]) -> None:
+        self._perhaps_raise()
+        with self._lock:
+            self.told += [("first", response.id) for response in responses]
+
+    def QuerySamplesComplete(self, responses: list[Any]) -> None:
+        self._perhaps_raise()
+        with self._lock:
+            for response in responses:
+                self.told.append(("complete", response.id))
+                payload = ctypes.string_at(response.data, response.size) if response.size else b""
+                self.answers[response.id].append((payload, response.n_tokens))
+
+    @property
+    def completed(self) -> list[int]:
+        """Ids in the order of their completion."""
+        return [id_ for what, id_ in self.told if what == "complete"]
+
+
+@pytest.fixture
+def loadgen(monkeypatch: pytest.MonkeyPatch) -> RecordingLoadGen:
+    """In the place of ``mlperf_loadgen`` for whoever imports it from now on."""
+    recording = RecordingLoadGen()
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", recording)
+    return recording
+
+
+@attrs.frozen
+class PluginPath:
+    """A directory of installed plugins, for this process and for those it starts."""
+
+    root: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def write(
+        self,
+        name: str,
+        source: str,
+        *,
+        distribution: str | None = None,
+        version: str = "1.0",
+        entry_point: str | None = None,
+        module: str | None = None,
+    ) -> None:
+        """Install a plugin that is one module.
+
+        Args:
+            name: of its entry point.
+            source: of its module.
+            distribution: that brings it; named after the plugin by default.
+            entry_point: what the entry point refers to; its module by default.
+            module: its name; made of the plugin's by default.
+        """
+        module = module or f"mlpinf_test_{name}"
+        (self.root / f"{module}.py").write_text(source, encoding="utf-8")
+        points = f"[mlpinf]\n{name} = {entry_point or module}\n"
+        self._distribution(distribution or f"mlpinf-test-{name}", version, points)
+
+    def project(self, directory: Path) -> None:
+        """Install a plugin from its source tree, as ``pip install --editable`` does."""
+        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
+        points = project["project"]["entry-points"]["mlpinf"]
+        text = "[mlpinf]\n" + "".join(f"{name} = {module}\n" for name, module in points.items())
+        self._distribution(project["project"]["name"], project["project"]["version"], text)
+        self._add(directory / "src")
+
+    def _distribution(self, name: str, version: str, points: str) -> None:
+        folder = self.root / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (folder / "METADATA").write_text(metadata, encoding="utf-8")
+        (folder / "entry_points.txt").write_text(points, encoding="utf-8")
+        self._add(self.root)
+
+    def _add(self, path: Path) -> None:
+        if str(path) in sys.path:
+            return
+        self.monkeypatch.syspath_prepend(str(path))
+        before = os.environ.get("PYTHONPATH")
+        parts = [str(path), *([before] if before else [])]
+        self.monkeypatch.setenv("PYTHONPATH", os.pathsep.join(parts))
+
+
+@pytest.fixture
+def plugin_path(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> PluginPath:
+    """Installs plugins for one test."""
+    return PluginPath(tmp_path_factory.mktemp("plugins"), monkeypatch)

@@ -1,0 +1,265 @@
+"""The SUT building blocks: batches reach the backend, and no failure of it leaves a query open."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import pytest
+
+from mlpinf_core.config.schema import SutSettings
+from mlpinf_core.loadgen.failures import Failure
+from mlpinf_core.loadgen.responder import Responder
+from mlpinf_core.protocols import Outputs, Query, Sut
+from mlpinf_core.suts.batching import BatchingSut
+from mlpinf_core.suts.inline import InlineSut
+from mlpinf_core.suts.streaming import Stream, StreamingSut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import RecordingLoadGen
+
+    Infer = Callable[[np.ndarray[Any, Any]], Any]
+
+ONE = SutSettings(max_batch_size=4, max_wait_ms=0)
+KINDS = ["inline", "batching", "streaming", "two workers"]
+
+
+@attrs.define
+class Harness:
+    """A Responder with a SUT before it, issued to as LoadGen does."""
+
+    loadgen: RecordingLoadGen
+    responder: Responder
+    sut: Sut
+    issued: int = 0
+
+    def issue(self, *counts: int) -> None:
+        for count in counts:
+            ids = list(range(1 + self.issued, 1 + self.issued + count))
+            self.issued += count
+            indices = np.array([10 * id_ for id_ in ids], dtype=np.int64)
+            self.sut.issue(Query(self.responder.open(ids), indices))
+
+    def finish(self) -> None:
+        """What follows on the last query; afterwards nothing is open."""
+        self.sut.flush()
+        self.responder.close_open()
+        self.sut.close()
+        assert sorted(self.loadgen.completed) == list(range(1, 1 + self.issued))
+
+    @property
+    def codes(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for failure, count in self.responder.failures().items():
+            found[failure.code] = found.get(failure.code, 0) + count
+        return found
+
+
+def harness(kind: str, infer: Infer, loadgen: RecordingLoadGen) -> Harness:
+    responder = Responder(dtype=np.int64)
+    sut: Sut
+    if kind == "inline":
+        sut = InlineSut(responder, infer, max_batch_size=4)
+    elif kind == "streaming":
+        sut = StreamingSut(responder, lambda stream: infer(stream.indices), ONE)
+    else:
+        workers = 2 if kind == "two workers" else 1
+        sut = BatchingSut(responder, infer, attrs.evolve(ONE, workers=workers))
+    return Harness(loadgen, responder, sut)
+
+
+def echo(indices: np.ndarray[Any, Any]) -> Outputs:
+    return Outputs(indices[:, np.newaxis])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_query_is_answered_with_its_own_sample(kind: str, loadgen: RecordingLoadGen) -> None:
+    sizes = []
+
+    def infer(indices: np.ndarray[Any, Any]) -> Outputs:
+        sizes.append(len(indices))
+        return echo(indices)
+
+    case = harness(kind, infer, loadgen)
+    case.issue(1, 3, 11, *[1] * 50)
+    case.finish()
+    assert max(sizes) <= 4
+    assert loadgen.answers == {
+        id_: [(np.int64(10 * id_).tobytes(), 0)] for id_ in range(1, case.issued + 1)
+    }
+    assert case.codes == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (lambda indices: echo(indices[:-1]), "count"),
+        (lambda indices: echo(np.repeat(indices, 2)), "count"),
+        (lambda indices: Outputs(indices.astype(np.float32)), "dtype"),
+        (lambda indices: indices, "outputs"),
+        (lambda indices: 1 / 0, "raised"),
+    ],
+    ids=["few", "many", "dtype", "type", "raises"],
+)
+def test_a_batch_that_goes_wrong_fails_alone(
+    kind: str, wrong: Infer, code: str, loadgen: RecordingLoadGen
+) -> None:
+    def infer(indices: np.ndarray[Any, Any]) -> Any:
+        return wrong(indices) if indices[0] == 50 else echo(indices)
+
+    case = harness(kind, infer, loadgen)
+    case.issue(4, 4, 4)  # one batch each; the second begins with index 50
+    case.finish()
+    assert case.codes == {code: 4}
+    for id_ in (1, 4, 9, 12):
+        assert loadgen.answers[id_] == [(np.int64(10 * id_).tobytes(), 0)]
+
+
+@pytest.mark.parametrize("kind", ["inline", "batching"])
+def test_a_backend_that_answers_nothing_fails_its_queries(
+    kind: str, loadgen: RecordingLoadGen
+) -> None:
+    case = harness(kind, lambda indices: None, loadgen)
+    case.issue(3)
+    case.finish()
+    assert case.codes == {"outputs": 3}
+
+
+@pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+@pytest.mark.parametrize("kind", ["batching", "streaming", "two workers"])
+def test_a_worker_that_dies_leaves_no_query_waiting(
+    kind: str, death: type[BaseException], loadgen: RecordingLoadGen
+) -> None:
+    def infer(indices: np.ndarray[Any, Any]) -> Any:
+        raise death("gone")
+
+    case = harness(kind, infer, loadgen)
+    case.issue(4, 4)
+    case.sut.flush()
+    case.issue(4)
+    case.finish()
+    assert case.codes == {"raised": 12}
+    assert all(death.__name__ in failure.message for failure in case.responder.failures())
+    assert case.responder.aborted == (not issubclass(death, Exception))
+
+
+def test_after_an_abort_what_is_queued_does_not_reach_the_backend(
+    loadgen: RecordingLoadGen,
+) -> None:
+    computing, go_on, computed = threading.Event(), threading.Event(), []
+
+    def infer(indices: np.ndarray[Any, Any]) -> Outputs:
+        computed.append(indices[0])
+        computing.set()
+        assert go_on.wait(30)
+        return echo(indices)
+
+    case = harness("batching", infer, loadgen)
+    case.issue(4, 4, 4)
+    assert computing.wait(30)
+    case.responder.abort("stop")
+    go_on.set()
+    case.finish()
+    assert computed == [10]
+    assert case.responder.failures() == {Failure("raised", "stop"): 12}
+
+
+def test_after_an_abort_the_rest_of_a_query_is_not_computed_inline(
+    loadgen: RecordingLoadGen,
+) -> None:
+    computed = []
+
+    def infer(indices: np.ndarray[Any, Any]) -> Outputs:
+        computed.append(indices[0])
+        case.responder.abort("stop")
+        return echo(indices)
+
+    case = harness("inline", infer, loadgen)
+    case.issue(12)
+    case.finish()
+    assert computed == [10]
+
+
+def streaming(generate: Callable[[Stream], Any], loadgen: RecordingLoadGen) -> Harness:
+    responder = Responder(dtype=np.int64, first_tokens=True)
+    return Harness(loadgen, responder, StreamingSut(responder, generate, ONE))
+
+
+def test_a_stream_reports_first_tokens_and_completes_in_any_order(
+    loadgen: RecordingLoadGen,
+) -> None:
+    def generate(stream: Stream) -> None:
+        stream.first_token([0, 2])
+        for position in reversed(range(len(stream.indices))):
+            stream.complete(position, echo(stream.indices[position : position + 1]))
+
+    case = streaming(generate, loadgen)
+    case.issue(4)
+    case.finish()
+    assert loadgen.told[:2] == [("first", 1), ("first", 3)]
+    assert loadgen.completed == [4, 3, 2, 1]
+    assert loadgen.answers[3] == [(np.int64(30).tobytes(), 0)]
+    assert case.codes == {}
+
+
+def test_what_a_stream_leaves_out_is_missing(loadgen: RecordingLoadGen) -> None:
+    case = streaming(lambda stream: stream.complete(1, echo(stream.indices[1:2])), loadgen)
+    case.issue(4)
+    case.finish()
+    assert case.codes == {"missing": 3}
+
+
+def test_what_a_stream_completes_twice_is_a_duplicate(loadgen: RecordingLoadGen) -> None:
+    def generate(stream: Stream) -> Outputs:
+        stream.complete([0, 1], echo(stream.indices[:2]))
+        return echo(stream.indices)
+
+    case = streaming(generate, loadgen)
+    case.issue(4)
+    case.finish()
+    assert case.codes == {"duplicate": 2}
+
+
+def test_a_stream_that_raises_half_way_keeps_what_it_has_answered(
+    loadgen: RecordingLoadGen,
+) -> None:
+    def generate(stream: Stream) -> None:
+        stream.complete([0, 1], echo(stream.indices[:2]))
+        raise RuntimeError("half way")
+
+    case = streaming(generate, loadgen)
+    case.issue(4)
+    case.finish()
+    assert case.codes == {"raised": 2}
+    assert loadgen.answers[2] == [(np.int64(20).tobytes(), 0)]
+
+
+@pytest.mark.parametrize("positions", [[4], [-1], [0.5], ["0"], None, [[0], [1, 2]]], ids=repr)
+def test_positions_outside_the_batch_never_reach_another_batch(
+    positions: Any, loadgen: RecordingLoadGen
+) -> None:
+    case = streaming(lambda stream: stream.complete(positions, Outputs(np.arange(1))), loadgen)
+    case.issue(4)
+    case.finish()
+    assert case.codes == {"raised": 4}
+
+
+def test_positions_of_a_batch_with_gaps_are_its_own(loadgen: RecordingLoadGen) -> None:
+    responder = Responder()
+    responder.open([1, 2, 3, 4])
+    stream = Stream(responder, Query(np.array([3, 0]), np.array([30, 0])))
+    stream.complete(0, Outputs(np.array([7])))
+    assert loadgen.answers == {4: [(np.int64(7).tobytes(), 0)]}
+
+
+def test_closing_ends_the_workers(loadgen: RecordingLoadGen) -> None:
+    before = set(threading.enumerate())
+    case = harness("two workers", echo, loadgen)
+    case.issue(4)
+    case.finish()
+    assert set(threading.enumerate()) <= before
