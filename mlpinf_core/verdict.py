@@ -97,12 +97,16 @@ def judge_performance(
     if isinstance(detail, LogError):
         return Verdict.of([*causes, _unreadable("detail-log", detail)], notes)
     causes += _causes_of_any_run(detail, workload, Mode.PERFORMANCE)
+    more = [*notes, *notes_of_performance(detail, workload, rules, least)]
     if detail.finished:
+        concurrency = config.sut.max_batch_size * config.sut.workers
         try:
-            causes += _causes_of_performance(detail, workload.scenario, config, sample_count)
+            causes += _causes_of_performance(detail, workload.scenario, concurrency, sample_count)
+            if not causes and workload.scenario.is_poisson:
+                more += reasons.room(detail, concurrency)
         except LogError as error:
             causes.append(_unreadable("log-incomplete", error))
-    return Verdict.of(causes, [*notes, *notes_of_performance(detail, workload, rules, least)])
+    return Verdict.of(causes, more)
 
 
 def judge_accuracy_run(
@@ -183,9 +187,8 @@ def _causes_of_any_run(detail: DetailLog, workload: Workload, mode: Mode) -> Ite
 
 
 def _causes_of_performance(
-    detail: DetailLog, scenario: Scenario, config: Config, sample_count: int
+    detail: DetailLog, scenario: Scenario, concurrency: int, sample_count: int
 ) -> Iterator[Cause]:
-    concurrency = config.sut.max_batch_size * config.sut.workers
     known = False
     if not detail.flag("result_min_duration_met"):
         known = True

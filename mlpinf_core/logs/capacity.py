@@ -17,6 +17,7 @@ follows from the log as well: n servers of mean service time T have C = n / T, s
 is the shortest service time over the mean one. Service is taken to be exponential above its
 minimum, which gives v = (1 - m)^2. n is the most that the configuration lets run at a time
 (workers times batch); with fewer in truth, m comes out too small, v too large, the rate too low.
+In a saturated run hardly a query did not wait, so that S says nothing of the others: m is 0.
 
 C is the completed rate when the run was saturated: it falls behind its schedule, the backlog
 grows all the time, waits are spread evenly from nothing to the longest, and half of the longest
@@ -57,6 +58,12 @@ HEADROOM: Final = 0.95
 MARGIN: Final = 0.5
 """Of the queries that early stopping lets be over the limit: aimed at, so that an unlucky run
 still passes."""
+FARTHEST: Final = 1.5
+"""Of the target: the highest rate that is suggested to a run that passed."""
+WORTH_WHILE: Final = 1.1
+"""Of the target: the least rate that is worth suggesting to a run that passed."""
+FAR: Final = 0.8
+"""Of the rate that a saturated run gives for the time per token: it is the boldest inference."""
 KEEPING_UP: Final = 0.95
 """Completed over scheduled rate, from which on a run is not saturated."""
 SLOW: Final = 0.1
@@ -132,7 +139,7 @@ def constraints(detail: DetailLog) -> tuple[Constraint, ...]:
 
 
 def passing_qps(detail: DetailLog, concurrency: int) -> Estimate:
-    """The highest target QPS likely to pass, by the formulas above.
+    """The highest target QPS likely to pass, by the formulas above; for a run that missed.
 
     Args:
         detail: the finished log of a Server run.
@@ -141,24 +148,48 @@ def passing_qps(detail: DetailLog, concurrency: int) -> Estimate:
     Raises:
         LogError: the log lacks a figure.
     """
-    completed = detail.number("result_completed_samples_per_sec")
+    estimates = _estimates(detail, concurrency)
+    missed = [e for e in estimates if not e.constraint.met] or estimates
+    lowest = min(missed, key=lambda e: e.qps)
+    # Whatever the formulas say: a run at the target missed, so the next one aims below it.
     target = detail.number("effective_target_qps")
+    completed = detail.number("result_completed_samples_per_sec")
+    most = min(target, completed) if lowest.saturated else target
+    return attrs.evolve(lowest, qps=HEADROOM * min(lowest.qps, most))
+
+
+def higher_qps(detail: DetailLog, concurrency: int) -> float | None:
+    """A rate over the target that is likely to pass as well; None where there is little room.
+
+    The farther from the run's own rate, the less its log can say, so this goes no farther than
+    half as high again.
+
+    Raises:
+        LogError: the log lacks a figure.
+    """
+    estimates = _estimates(detail, concurrency)
+    target = detail.number("effective_target_qps")
+    rate = min(FARTHEST * target, HEADROOM * min(e.qps for e in estimates))
+    saturated = any(e.saturated for e in estimates)
+    return None if saturated or rate < WORTH_WHILE * target else rate
+
+
+def _estimates(detail: DetailLog, concurrency: int) -> list[Estimate]:
+    completed = detail.number("result_completed_samples_per_sec")
     whole = latency(detail)
     saturated = is_saturated(detail, whole)
-    shortest_share = min(1.0, completed * whole.minimum / 1e9 / concurrency)
-    estimates = []
+    # The few queries that did not wait in a saturated run do not show how service varies.
+    share = 0.0 if saturated else min(1.0, completed * whole.minimum / 1e9 / concurrency)
+    found = []
     for constraint in constraints(detail):
         if constraint.key == "loadgen.tpot_ms":
             rate = _decoding_rate(detail, constraint, completed, saturated=saturated)
         elif constraint.shortest >= constraint.limit:
             rate = 0.0
         else:
-            rate = _waiting_rate(detail, constraint, completed, shortest_share, saturated=saturated)
-        # Whatever the formulas say: a run at the target missed, so the next one aims below it.
-        rate = HEADROOM * min(rate, target, completed if saturated else target)
-        estimates.append(Estimate(rate, constraint, saturated))
-    missed = [e for e in estimates if not e.constraint.met] or estimates
-    return min(missed, key=lambda e: e.qps)
+            rate = _waiting_rate(detail, constraint, completed, share, saturated=saturated)
+        found.append(Estimate(rate, constraint, saturated))
+    return found
 
 
 def is_saturated(detail: DetailLog, spread: Spread) -> bool:
@@ -231,7 +262,8 @@ def _decoding_rate(
         quantile = varied * normal.inv_cdf(1 - allowed)
         return shortest + slope * (active + quantile * math.sqrt(active)) > limit
 
-    return _first_true(missed, 0.0, 2 * max(completed, detail.number("effective_target_qps")))
+    rate = _first_true(missed, 0.0, 2 * max(completed, detail.number("effective_target_qps")))
+    return FAR * rate if saturated else rate
 
 
 def _allowed_share(detail: DetailLog, rate: float, percentile: float) -> float:

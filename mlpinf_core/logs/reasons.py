@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mlpinf_core.logs.capacity import Constraint, constraints, passing_qps
+from mlpinf_core.logs.capacity import Constraint, constraints, higher_qps, passing_qps
 from mlpinf_core.logs.cause import Cause
 from mlpinf_core.logs.early_stopping import allowed_over, queries_at_share, queries_needed
 from mlpinf_core.logs.spread import latency
@@ -45,6 +45,12 @@ def error_lines(detail: DetailLog) -> Iterator[Cause]:
 def _remedy(message: str) -> str | None:
     if "Ran out of generated queries" in message:
         return "see the cause 'min-duration'"
+    for bound, key in (
+        ("Max query count", "max_query_count"),
+        ("Max test duration", "max_duration"),
+    ):
+        if bound in message:
+            return f"set loadgen.{key} to 0: LoadGen holds a run that it stopped against it"
     if "twice" in message:
         return "the system under test completes a sample more than once; complete each one once"
     if "token" in message:
@@ -112,6 +118,13 @@ def _overrun(constraint: Constraint) -> str:
         f"the {100 * constraint.percentile:g}th percentile of the {constraint.name} is "
         f"{constraint.observed / 1e6:.4g} ms, over the limit of {constraint.limit / 1e6:g} ms"
     )
+
+
+def room(detail: DetailLog, concurrency: int) -> Iterator[str]:
+    """A note on a Server run that passed and could have had a higher rate."""
+    rate = higher_qps(detail, concurrency)
+    if rate is not None:
+        yield f"the latency has room: loadgen.target_qps = {_rounded_down(rate)} may pass as well"
 
 
 def _slower(detail: DetailLog, concurrency: int) -> str:
