@@ -127,10 +127,12 @@ def _source(source: Source, whose: str, local: Path | None, scratch: Scratch) ->
     name = f"{source.kind.rstrip('s')} of {whose}"
     if status.state is SourceState.OK:
         return Check(name, CheckState.OK, f"{source.name}, {size}, {source.licence}"), 0
+    if local is not None:
+        why = f": {status.why}" if status.why else ""
+        detail = f"{local} is {status.state.value}{why}"
+        return Check(name, CheckState.FAILED, detail, f"set {source.setting} right"), 0
     if status.state is SourceState.WRONG:
         detail = f"{status.path} is not the right file: {status.why}"
-        if local is not None:
-            return Check(name, CheckState.FAILED, detail, f"set {source.setting} right"), 0
         return Check(name, CheckState.WARNING, detail, "it is fetched again"), source.size
     if source.gated is not None:
         return Check(name, CheckState.FAILED, f"{source.name} is missing", source.gated), 0
