@@ -8,14 +8,12 @@ import sys
 import threading
 import tomllib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 import mlperf_loadgen as lg
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class RecordingLoadGen:

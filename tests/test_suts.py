@@ -28,14 +28,14 @@ ONE = SutSettings(max_batch_size=4, max_wait_ms=0)
 KINDS = ["inline", "batching", "streaming", "two workers"]
 
 
-@attrs.define
 class Harness:
     """A Responder with a SUT before it, issued to as LoadGen does."""
 
-    loadgen: RecordingLoadGen
-    responder: Responder
-    sut: Sut
-    issued: int = 0
+    def __init__(self, loadgen: RecordingLoadGen, responder: Responder, sut: Sut) -> None:
+        self.loadgen = loadgen
+        self.responder = responder
+        self.sut = sut
+        self.issued = 0
 
     def issue(self, *counts: int) -> None:
         for count in counts:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -36,6 +35,7 @@ from mlpinf_core.context import Run
 from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
 from mlpinf_core.events import EventWriter
 from mlpinf_core.loadgen.failures import Failure
+from mlpinf_core.loadgen.lifetime import closing, end_with_parent, thread_died
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.rules import load_round
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from mlpinf_core.loadgen.responder import Progress, Responder
     from mlpinf_core.loadgen.session import Session
-    from mlpinf_core.protocols import Backend, Samples, Sut
+    from mlpinf_core.protocols import Backend, Samples
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,13 @@ class Child:
         """Name the backend's plugin in whatever its method raises."""
         return self._plugins.blaming(step, self._run.benchmark.name, self._run.config.run.backend)
 
+    def _blamed(self, step: str, method: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            with self._blaming(step):
+                method()
+
+        return call
+
     def _samples(self) -> Samples:
         self._events.phase("preparing")
         dataset = self._hook("dataset", run=self._run)
@@ -174,7 +181,7 @@ class Child:
             seeds_enforced=prepared.seeds_enforced,
             user_conf=prepared.user_conf,
         )
-        with _closing(backend):
+        with closing(self._blamed("Backend.close", backend.close)):
             self._events.phase("loading")
             with self._blaming("Backend.load"):
                 backend.load()
@@ -190,7 +197,7 @@ class Child:
                 on_failure=self._failed,
             )
             run.responder = responder
-            threading.excepthook = lambda args: _thread_died(responder, args)
+            threading.excepthook = lambda args: thread_died(responder, args)
             sut = self._hook("make_sut", run=run, backend=backend, samples=samples)
             session = self._session = Session(
                 responder,
@@ -209,7 +216,7 @@ class Child:
                     settings.server_target_qps = _BURST_QPS
                 return session.test(settings, directory, len(samples))
 
-            with _closing(sut):
+            with closing(self._blamed("Sut.close", sut.close)):
                 yield samples, responder, test
 
     def _progress(self, progress: Progress) -> None:
@@ -252,42 +259,6 @@ class Child:
         os._exit(ExitCode.FAILED)
 
 
-@contextlib.contextmanager
-def _closing(thing: Backend | Sut) -> Iterator[None]:
-    """Close at the end; after a failure, what closing raises must not hide the failure."""
-    try:
-        yield
-    except BaseException:
-        try:
-            thing.close()
-        except Exception:
-            log.exception("closing after a failure failed too")
-        raise
-    thing.close()
-
-
-def _thread_died(responder: Responder, args: threading.ExceptHookArgs) -> None:
-    """A thread of a plugin's own ended with an exception; its queries would wait for ever."""
-    name = args.thread.name if args.thread else "a thread"
-    log.error("%s died", name, exc_info=args.exc_value)
-    error = args.exc_value
-    responder.abort(Failure("raised", f"thread {name} died: {type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    """End this process, and all that it started, when its standard input does."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 4096):
-                pass
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(ExitCode.INTERRUPTED)
-
-    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
     """Run a task; returns the exit code."""
     task, directory, descriptor = arguments[0], Path(arguments[1]), int(arguments[2])
@@ -297,34 +268,24 @@ def main(arguments: list[str]) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     events = EventWriter(descriptor)
-    _end_with_parent()
+    end_with_parent()
     started = time.perf_counter()
     try:
         getattr(Child(directory, events), task)()
-    except MlpinfError as error:
-        log.debug("%s failed", task, exc_info=True)
-        events.emit(
-            ev.ERROR,
-            type=type(error).__name__,
-            what=error.what,
-            where=error.where,
-            remedy=error.remedy,
-            exit_code=int(error.exit_code),
-            traceback=traceback.format_exc(),
-        )
-        return error.exit_code
     except BaseException as error:  # a plugin may call sys.exit() as well
-        log.exception("%s failed", task)
+        known = error if isinstance(error, MlpinfError) else None
+        log.log(logging.DEBUG if known else logging.ERROR, "%s failed", task, exc_info=True)
+        code = known.exit_code if known else ExitCode.FAILED
         events.emit(
             ev.ERROR,
             type=type(error).__name__,
-            what=f"{type(error).__name__}: {error}",
-            where=None,
-            remedy="run again with -v for the traceback",
-            exit_code=int(ExitCode.FAILED),
+            what=known.what if known else f"{type(error).__name__}: {error}",
+            where=known and known.where,
+            remedy=known.remedy if known else "run again with -v for the traceback",
+            exit_code=int(code),
             traceback=traceback.format_exc(),
         )
-        return ExitCode.FAILED
+        return code
     log.info("%s took %.1f s", task, time.perf_counter() - started)
     return ExitCode.OK
 
