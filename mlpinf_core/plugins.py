@@ -11,6 +11,7 @@ import contextlib
 import enum
 import functools
 import importlib.metadata
+import inspect
 import logging
 import os
 import types
@@ -281,7 +282,7 @@ class Plugins:
             module = candidate.load()
         except ModuleNotFoundError as error:
             return candidate.graded(*_missing(error, candidate))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.debug("plugin %s", candidate.name, exc_info=True)
             return candidate.graded(PluginState.IMPORT_ERROR, _brief(error))
         try:
@@ -333,17 +334,26 @@ class Plugins:
 
     def _culprit(self, error: BaseException, owner: PluginInfo) -> PluginInfo:
         """The plugin in whose code an exception was raised: a wrapper's is not the owner's."""
-        files = {getattr(module, "__file__", None): name for name, module in self._modules.items()}
+        roots = {_root(module): name for name, module in self._modules.items()}
         trace, culprit = error.__traceback__, owner
         while trace is not None:
-            name = files.get(trace.tb_frame.f_code.co_filename)
-            if name is not None:
-                culprit = self._infos[name]
+            where = str(trace.tb_frame.f_globals.get("__name__", ""))
+            while where and where not in roots:
+                where = where.rpartition(".")[0]
+            if where:
+                culprit = self._infos[roots[where]]
             trace = trace.tb_next
         return culprit
 
 
 _BROKEN: Final = frozenset(PluginState) - {PluginState.LOADED, PluginState.DISABLED}
+
+
+def _root(module: Any) -> str:
+    """The package that is a plugin's own, with all that is in it."""
+    name = str(getattr(module, "__name__", ""))
+    top = name.partition(".")[0]
+    return name if top == "mlpinf_core" else top
 
 
 def _given(pair: tuple[str, Any]) -> _Candidate:
@@ -366,13 +376,19 @@ def _missing(error: ModuleNotFoundError, candidate: _Candidate) -> tuple[PluginS
 
 
 def _validate(name: str, module: Any) -> None:
-    """Refuse hooks that pluggy would ignore: unknown names and unknown arguments."""
-    manager = _manager({name: module})
+    """Refuse what pluggy would ignore, or would not name: unknown hooks and unknown arguments."""
+    reader = pluggy.PluginManager(hookspecs.PROJECT)
     known = [hook for hook in vars(hookspecs) if hasattr(getattr(hookspecs, hook), "mlpinf_spec")]
     for attribute in dir(module):
-        if manager.parse_hookimpl_opts(module, attribute) and attribute not in known:
+        if reader.parse_hookimpl_opts(module, attribute) is None:
+            continue
+        if attribute not in known:
             raise UnknownNameError("hook", attribute, known, where=f"plugin {name!r}")
-    manager.check_pending()
+        offered = list(inspect.signature(getattr(hookspecs, attribute)).parameters)
+        for argument in inspect.signature(getattr(module, attribute)).parameters:
+            if argument not in offered:
+                raise UnknownNameError(f"argument of hook {attribute!r}", argument, offered)
+    _manager({name: module}).check_pending()
 
 
 def _manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
@@ -416,5 +432,7 @@ def _reraise(error: Exception, plugin: PluginInfo, hook: str) -> NoReturn:
 
 def _brief(error: BaseException) -> str:
     """An exception in one line."""
+    if isinstance(error, MlpinfError):
+        return "; ".join(part for part in (error.what, error.remedy) if part)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -9,11 +9,14 @@ import threading
 import tomllib
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import mlperf_loadgen as lg
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class RecordingLoadGen:
@@ -124,6 +127,10 @@ class PluginPath:
 @pytest.fixture
 def plugin_path(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> PluginPath:
+) -> Iterator[PluginPath]:
     """Installs plugins for one test."""
-    return PluginPath(tmp_path_factory.mktemp("plugins"), monkeypatch)
+    root = tmp_path_factory.mktemp("plugins")
+    yield PluginPath(root, monkeypatch)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(root)):
+            del sys.modules[name]
