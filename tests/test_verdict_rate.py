@@ -1,8 +1,8 @@
 """The suggested target QPS of a run that missed its latency really passes when it is run.
 
 Each synthetic system has a known capacity (200 queries a second; 100 with the longer service), or
-known steps, and works on a virtual clock. The percentile is 90, of which 200 queries leave room for the hiccups of a busy
-machine; the formulas do not know the difference.
+known steps, and works on a virtual clock. The percentile is 90, of which 200 queries leave room
+for the hiccups of a busy machine; the formulas do not know the difference.
 """
 
 from __future__ import annotations
