@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
@@ -32,7 +32,7 @@ from mlpinf_core.verdict import Cause, Verdict, judge_accuracy_run, judge_perfor
 from mlpinf_core.vocabulary import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from mlpinf_core.accuracy import AccuracyResult
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from mlpinf_core.plugins import Plugins
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DETAIL_NAME: Final = "mlperf_log_detail.txt"
+ACCURACY_LOG_NAME: Final = "mlperf_log_accuracy.json"
 
 OFFLINE_HEADROOM: Final = 1.25
 """Offline is told of more samples a second than were measured: too many make the run longer than
@@ -248,11 +253,9 @@ class Runner:
     def _judge(
         self, planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
     ) -> RunResult:
-        causes = _causes(outcome, directory)
-        sample_count = int((outcome.result or {}).get("sample_count") or 0)
-        verdict, performance = self._verdict(planned, mode, config, directory, causes, sample_count)
+        verdict, performance = self._verdict(planned, mode, config, directory, outcome)
         exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
-        if causes:
+        if _causes(outcome, directory):
             exit_code = ExitCode.FAILED
         scored: AccuracyResult | None = None
         if mode is Mode.ACCURACY and verdict.valid and planned.limits:
@@ -284,35 +287,27 @@ class Runner:
         mode: Mode,
         config: Config,
         directory: Path,
-        causes: tuple[Cause, ...],
-        sample_count: int,
+        outcome: Outcome,
     ) -> tuple[Verdict, Performance | None]:
+        detail = _read(DetailLog.read, directory / DETAIL_NAME)
+        common: dict[str, Any] = {
+            "workload": planned.workload,
+            "rules": planned.rules,
+            "sample_count": int((outcome.result or {}).get("sample_count") or 0),
+            "failures": _causes(outcome, directory),
+            "notes": _wheel_notes(planned, outcome),
+        }
+        if mode is Mode.ACCURACY:
+            answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)
+            return judge_accuracy_run(detail, answers, **common), None
+        verdict = judge_performance(detail, config=config, **common)
+        if isinstance(detail, LogError):
+            return verdict, None
         try:
-            detail = DetailLog.read(directory / "mlperf_log_detail.txt")
-            if mode is Mode.ACCURACY:
-                log_ = AccuracyLog.read(directory / "mlperf_log_accuracy.json")
-                verdict = judge_accuracy_run(
-                    detail,
-                    log_,
-                    workload=planned.workload,
-                    rules=planned.rules,
-                    sample_count=sample_count,
-                    failures=causes,
-                )
-                return verdict, None
-            verdict = judge_performance(
-                detail,
-                workload=planned.workload,
-                config=config,
-                rules=planned.rules,
-                sample_count=sample_count,
-                failures=causes,
-            )
-            return verdict, Performance.from_log(detail, planned.workload.scenario, planned.rules)
-        except LogError as error:
-            # After a crash the log is incomplete as a matter of course: the crash is the cause.
-            found = causes or (_cause_of(error),)
-            return Verdict(valid=False, causes=found, notes=()), None
+            scenario = planned.workload.scenario
+            return verdict, Performance.from_log(detail, scenario, planned.rules)
+        except LogError:  # a log without figures is among the verdict's causes
+            return verdict, None
 
     def _score(
         self, planned: PlannedRun, config: Config, directory: Path
@@ -380,6 +375,28 @@ class Preparer(Runner):
             outcome = self._supervise(planned, mode, "prepare", config, directory)
             if (error := _error_of(outcome, directory)) is not None:
                 raise error
+
+
+def _read(read: Callable[[Path], T], path: Path) -> T | LogError:
+    """A log, or what is wrong with it: the judges tell that beside what caused it."""
+    try:
+        return read(path)
+    except LogError as error:
+        return error
+
+
+def _wheel_notes(planned: PlannedRun, outcome: Outcome) -> tuple[str, ...]:
+    """That the installed LoadGen is of another round, where it is."""
+    settings = outcome.settings or {}
+    if not settings.get("seeds_enforced"):
+        return ()
+    embedded = settings["embedded_round"] or "another round"
+    return (
+        (
+            f"not submittable to {planned.workload.round}: LoadGen {settings['loadgen_version']} is of "
+            f"{embedded}; the seeds of {planned.workload.round} were enforced"
+        ),
+    )
 
 
 def _causes(outcome: Outcome, directory: Path) -> tuple[Cause, ...]:

@@ -19,10 +19,17 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def gguf() -> Path:
     """The tiny model's GGUF file, or a skip that says how to get the test to run."""
-    path = os.environ.get("MLPINF_TINY_GGUF")
-    if not path:
-        pytest.skip("needs the tiny model: set MLPINF_TINY_GGUF to its GGUF file")
-    return Path(path)
+    from mlpinf_core import downloads
+    from mlpinf_core.downloads import SourceState
+    from mlpinf_core.scratch import Scratch
+    from mlpinf_llm.benchmarks import MODEL
+
+    if path := os.environ.get("MLPINF_TINY_GGUF"):
+        return Path(path)
+    status = downloads.status(MODEL, Scratch.from_environment())
+    if status.state is not SourceState.OK:
+        pytest.skip("needs the tiny model: `mlpinf fetch llama3.1-8b --variant tiny` gets it")
+    return status.path
 
 
 @pytest.fixture(scope="session")

@@ -26,13 +26,15 @@ def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, flo
         AccuracyError: the log holds samples that the data set does not have.
     """
     benchmark = tiny.BENCHMARKS[data_name(run.benchmark.name)]
-    rows = log.qsl_indices
+    first = log.first_entries()  # MultiStream answers some samples twice, to fill its last query
+    rows = log.qsl_indices[first]
     if len(rows) and int(rows.max()) >= len(samples):
         raise AccuracyError(
             f"the log has sample {int(rows.max())} of a data set of {len(samples)}",
             where=str(run.directory),
         )
-    outputs = [array.tolist() for array in log.as_arrays(np.dtype(np.int32))]
+    arrays = log.as_arrays(np.dtype(np.int32))
+    outputs = [arrays[entry].tolist() for entry in first]
     tokenizer = ChatTokenizer.load(ct2.build(run))
     texts = [tokenizer.decode(output) for output in outputs]
     references = samples.table.texts(benchmark.reference)

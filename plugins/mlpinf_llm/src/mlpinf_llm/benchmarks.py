@@ -67,8 +67,17 @@ class CTranslate2Settings:
     quantization: Literal["int8", "int8_float32", "int16", "float32", "float16", "bfloat16"] = (
         setting("int8", "How the engine's weights are stored; another value builds another engine.")
     )
+    replicas: int = setting(
+        0,
+        "Batches computed at the same time, on one copy of the weights; 0 is one a core, and 1 in "
+        "SingleStream and MultiStream, where there is one query at a time.",
+        validator=attrs.validators.ge(0),
+    )
     threads: int = setting(
-        0, "Threads a batch is computed with; 0 is one a core.", validator=attrs.validators.ge(0)
+        0,
+        "Threads a batch is computed with; 0 shares the cores between the replicas.",
+        unit="threads",
+        validator=attrs.validators.ge(0),
     )
 
 
@@ -92,7 +101,7 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
                 "benchmark": {"max_output_tokens": benchmark.cap},
                 "loadgen": {"min_duration": 10, "performance_sample_count": count},
                 "run": {"hang_timeout": 120},
-                "sut": {"max_batch_size": 32, "max_wait_ms": 5},
+                "sut": {"max_batch_size": 16, "max_wait_ms": 5},
             },
             scenario_defaults={
                 Scenario.OFFLINE: {"loadgen": {"min_query_count": count}},

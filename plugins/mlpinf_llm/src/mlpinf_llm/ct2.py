@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +13,6 @@ import numpy as np
 
 from mlpinf_core.errors import BackendError, IntegrityError
 from mlpinf_core.protocols import Outputs
-from mlpinf_llm.benchmarks import CTranslate2Settings
 from mlpinf_llm.samples import TokenSamples
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
     from mlpinf_core.suts.streaming import Stream
+    from mlpinf_llm.benchmarks import CTranslate2Settings
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,35 @@ def build(run: Run) -> Path:
     return run.store.build("engines", name, inputs, make, announce=run.events.step).path
 
 
+def make(run: Run, samples: TokenSamples) -> CTranslate2Backend:
+    """The backend of a run, its engine built.
+
+    A static batch leaves a core idle now and then, so two batches on a core each are faster than
+    one on two (measured: twice the tokens/s). Where there is one query at a time, there is one
+    batch, and all cores work on it.
+    """
+    settings: CTranslate2Settings = run.config.backend
+    cores = _usable_cores()
+    replicas = settings.replicas or (1 if run.workload.scenario.is_stream else cores)
+    return CTranslate2Backend(
+        engine=build(run),
+        samples=samples,
+        max_output_tokens=run.config.benchmark.max_output_tokens,
+        device=settings.device,
+        replicas=replicas,
+        threads=settings.threads or max(1, cores // replicas),
+    )
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @attrs.define(eq=False)
 class CTranslate2Backend:
-    """An engine and the prompts it answers.
+    """An engine and the prompts it answers. Thread-safe: ``replicas`` batches at the same time.
 
     Sampling is the rules' (top-k 1, so greedy); an answer ends at the model's end-of-turn token,
     which is not part of it, or at ``max_output_tokens``.
@@ -76,7 +104,9 @@ class CTranslate2Backend:
     engine: Path
     samples: TokenSamples
     max_output_tokens: int
-    settings: CTranslate2Settings
+    device: str
+    replicas: int
+    threads: int
     _generator: Any = None
     _prompts: list[list[str]] = attrs.field(factory=list)
 
@@ -93,9 +123,10 @@ class CTranslate2Backend:
         try:
             self._generator = ctranslate2.Generator(
                 str(self.engine),
-                device=self.settings.device,
+                device=self.device,
                 compute_type="default",
-                intra_threads=self.settings.threads,
+                inter_threads=self.replicas,
+                intra_threads=self.threads,
             )
         except (RuntimeError, ValueError) as error:
             raise BackendError(
@@ -103,10 +134,10 @@ class CTranslate2Backend:
             ) from error
 
     def warm_up(self) -> None:
-        """Two small batches."""
+        """A small batch, twice on every replica."""
         indices = np.arange(min(_WARM_UP, len(self.samples)))
-        for _ in range(2):
-            self.generate(indices)
+        with ThreadPoolExecutor(self.replicas) as pool:
+            list(pool.map(lambda _: self.generate(indices), range(2 * self.replicas)))
 
     def close(self) -> None:
         """Free the engine."""

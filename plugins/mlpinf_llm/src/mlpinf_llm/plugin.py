@@ -58,24 +58,23 @@ def build_backend(run: Run, samples: TokenSamples) -> CTranslate2Backend:
     """The engine, converted once from the model."""
     from mlpinf_llm import ct2
 
-    return ct2.CTranslate2Backend(
-        engine=ct2.build(run),
-        samples=samples,
-        max_output_tokens=run.config.benchmark.max_output_tokens,
-        settings=run.config.backend,
-    )
+    return ct2.make(run, samples)
 
 
 @hookimpl
 def make_sut(run: Run, backend: CTranslate2Backend) -> Sut:
     """Batches in a queue; first tokens are reported where LoadGen asks for them."""
+    import attrs
+
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.streaming import StreamingSut
     from mlpinf_core.vocabulary import Scenario
 
+    settings = run.config.sut
+    settings = attrs.evolve(settings, workers=max(settings.workers, backend.replicas))
     if run.workload.scenario is Scenario.OFFLINE:
-        return BatchingSut(run.responder, backend.infer, run.config.sut)
-    return StreamingSut(run.responder, backend.answer, run.config.sut)
+        return BatchingSut(run.responder, backend.infer, settings)
+    return StreamingSut(run.responder, backend.answer, settings)
 
 
 @hookimpl

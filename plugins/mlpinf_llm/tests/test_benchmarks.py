@@ -1,0 +1,113 @@
+"""What the language plugin declares."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core.plan import Request, make_plan
+from mlpinf_core.plugins import Plugins
+from mlpinf_core.rules import ROUNDS, load_round
+from mlpinf_core.vocabulary import Mode, Scenario, Variant
+from mlpinf_llm import plugin, tiny
+from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings, all_benchmarks, data_name
+
+NAMES = ("llama2-70b", "llama3.1-8b", "llama3.1-8b-edge", "llama3.1-405b", "deepseek-r1")
+ALL = tuple(Scenario)
+
+
+@pytest.fixture
+def plugins() -> Plugins:
+    return Plugins([("llm", plugin)])
+
+
+def request(name: str, **more: object) -> Request:
+    return Request((name,), ALL, variant=Variant.TINY, **more)  # type: ignore[arg-type]
+
+
+def test_the_five_language_benchmarks_are_offered(plugins: Plugins) -> None:
+    assert [b.name for b in plugins.benchmarks()] == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_is_known_to_a_round(name: str) -> None:
+    assert any(name in load_round(round_).benchmarks for round_ in ROUNDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_choosing_a_full_variant_says_what_is_missing_and_what_to_do(
+    name: str, plugins: Plugins
+) -> None:
+    with pytest.raises(PrerequisiteError, match="neither the loader") as caught:
+        make_plan(Request((name,)), plugins)
+    assert caught.value.remedy == "choose --variant tiny"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_tiny_variant_can_be_planned_in_all_five_scenarios(
+    name: str, plugins: Plugins
+) -> None:
+    plan = make_plan(request(name), plugins)
+    assert [run.workload.scenario for run in plan.runs] == list(ALL)
+    assert not plan.left_out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tiny_variant_caps_its_outputs_and_keeps_all_its_prompts_loaded(
+    name: str, plugins: Plugins
+) -> None:
+    run = make_plan(request(name), plugins).runs[0]
+    config = run.config(plugins, Mode.PERFORMANCE)
+    data = tiny.BENCHMARKS[data_name(name)]
+    assert config.benchmark.max_output_tokens == data.cap
+    assert config.loadgen.performance_sample_count == len(data.samples())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tiny_variant_is_judged_by_every_metric_of_the_full_one(name: str) -> None:
+    benchmark = next(b for b in all_benchmarks() if b.name == name)
+    limits = benchmark.variants[Variant.TINY].accuracy
+    assert limits is not None
+    full = load_round("v5.1").benchmark(name).accuracy
+    assert set(limits["99"]) == set(next(iter(full.values())))
+
+
+@pytest.mark.parametrize("scenario", [Scenario.SERVER, Scenario.INTERACTIVE])
+def test_a_p99_scenario_asks_for_the_queries_that_early_stopping_needs(
+    scenario: Scenario, plugins: Plugins
+) -> None:
+    plan = make_plan(attrs.evolve(request("llama3.1-8b"), scenarios=(scenario,)), plugins)
+    config = plan.runs[0].config(plugins, Mode.PERFORMANCE)
+    assert config.loadgen.min_query_count is not None
+    assert config.loadgen.min_query_count >= 662
+
+
+def test_interactive_limits_are_tighter_than_the_servers(plugins: Plugins) -> None:
+    plan = make_plan(request("llama2-70b"), plugins)
+    by_scenario = {r.workload.scenario: r.config(plugins, Mode.PERFORMANCE) for r in plan.runs}
+    server = by_scenario[Scenario.SERVER].loadgen
+    interactive = by_scenario[Scenario.INTERACTIVE].loadgen
+    assert interactive.ttft_ms is not None
+    assert server.ttft_ms is not None
+    assert interactive.ttft_ms < server.ttft_ms
+
+
+def test_a_single_output_token_is_refused_because_loadgen_cannot_count_it() -> None:
+    with pytest.raises(ValueError, match="max_output_tokens"):
+        LlmSettings(max_output_tokens=1)
+
+
+def test_an_unknown_quantization_is_refused_with_the_known_ones(plugins: Plugins) -> None:
+    from mlpinf_core.config.overrides import parse_assignment
+
+    asked = attrs.evolve(
+        request("llama3.1-8b"), layers=(parse_assignment("backend.quantization=int3"),)
+    )
+    with pytest.raises(ConfigurationError, match=r"backend\.quantization") as caught:
+        make_plan(asked, plugins)
+    assert "int8" in str(caught.value)
+
+
+def test_the_default_engine_is_int8_on_the_cpu() -> None:
+    assert (CTranslate2Settings().device, CTranslate2Settings().quantization) == ("cpu", "int8")
