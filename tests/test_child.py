@@ -153,7 +153,7 @@ def test_what_a_listener_raises_ends_the_child_first(tmp_path: Path) -> None:
             raise ListenerError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervisor.subprocess, "Popen", Recorded)
+        patch.setattr("mlpinf_core.loadgen.supervisor.subprocess.Popen", Recorded)
         with pytest.raises(ListenerError):
             supervise("execute", directory, start_timeout=60, hang_timeout=60, on_event=listen)
     (process,) = started

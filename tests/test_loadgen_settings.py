@@ -178,7 +178,8 @@ def test_the_expected_latency_of_a_stream_may_be_a_fraction_of_a_millisecond(
 def test_a_fraction_of_a_millisecond_that_loadgen_cannot_take_is_refused(
     setting: str, value: float, nearest: str, tmp_path: Path
 ) -> None:
-    made = prepare(tmp_path, Scenario.SERVER, **{setting: value})
+    wanted: dict[str, Any] = {setting: value}
+    made = prepare(tmp_path, Scenario.SERVER, **wanted)
     assert made["exit_code"] == 2
     assert f"loadgen.{setting} is {value}" in made["error"]
     assert f"set it to {nearest}" in made["error"]
@@ -200,8 +201,7 @@ def test_a_benchmark_that_loadgen_does_not_know_gets_the_general_configuration(
 
 
 def test_interactive_is_a_model_of_its_own_in_loadgens_server(tmp_path: Path) -> None:
-    limits = {"ttft_ms": 450, "tpot_ms": 40}
-    made = prepare(tmp_path, Scenario.INTERACTIVE, "llama2-70b", **limits)
+    made = prepare(tmp_path, Scenario.INTERACTIVE, "llama2-70b", ttft_ms=450, tpot_ms=40)
     assert made["model"] == "llama2-70b-interactive"
     assert made["settings"]["scenario"] == "TestScenario.Server"
     assert made["settings"]["ttft_latency"] == 450_000_000
@@ -252,9 +252,15 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_oldest_loadgen_takes_the_same_settings(
     scenario: Scenario, oldest: Path, tmp_path: Path
 ) -> None:
-    loadgen = {"min_duration": 3, "min_query_count": 70, "token_latencies": False}
     made = prepare(
-        tmp_path, scenario, "llama2-70b", loadgen_from=oldest, round_name="v6.0", **loadgen
+        tmp_path,
+        scenario,
+        "llama2-70b",
+        loadgen_from=oldest,
+        round_name="v6.0",
+        min_duration=3,
+        min_query_count=70,
+        token_latencies=False,
     )
     assert made["version"] == "5.1.2"
     assert (made["embedded"], made["enforced"]) == ("v5.1", True)

@@ -202,31 +202,35 @@ class Odd:
         raise RuntimeError("cannot be read")
 
 
+odd: Any = Outputs
+"""Outputs that a type checker would not let through."""
+
+
 @pytest.mark.parametrize("repeat", [1, 5])
 @pytest.mark.parametrize(
     ("outputs", "code"),
     [
-        (Outputs(np.arange(3)), "count"),
-        (Outputs(np.arange(5)), "count"),
-        (Outputs([]), "count"),
-        (Outputs(np.arange(4, dtype=np.int32)), "dtype"),
-        (Outputs(np.array([1, "a", None, 2.0], dtype=object)), "dtype"),
-        (Outputs([np.arange(2), np.arange(2), None, np.arange(2)]), "dtype"),
-        (Outputs([np.arange(2), np.arange(2), np.arange(2.0), np.arange(2)]), "dtype"),
-        (Outputs(["a", "b", "c", "d"]), "dtype"),
-        (Outputs([[1], [2, [3]], [4], [5]]), "outputs"),
-        (Outputs(iter([1, 2, 3, 4])), "outputs"),
-        (Outputs(np.array(4)), "outputs"),
-        (Outputs(None), "outputs"),
-        (Outputs(Odd()), "outputs"),
+        (odd(np.arange(3)), "count"),
+        (odd(np.arange(5)), "count"),
+        (odd([]), "count"),
+        (odd(np.arange(4, dtype=np.int32)), "dtype"),
+        (odd(np.array([1, "a", None, 2.0], dtype=object)), "dtype"),
+        (odd([np.arange(2), np.arange(2), None, np.arange(2)]), "dtype"),
+        (odd([np.arange(2), np.arange(2), np.arange(2.0), np.arange(2)]), "dtype"),
+        (odd(["a", "b", "c", "d"]), "dtype"),
+        (odd([[1], [2, [3]], [4], [5]]), "outputs"),
+        (odd(iter([1, 2, 3, 4])), "outputs"),
+        (odd(np.array(4)), "outputs"),
+        (odd(None), "outputs"),
+        (odd(Odd()), "outputs"),
         (np.arange(4), "outputs"),
         ([np.arange(4)], "outputs"),
         (None, "outputs"),
-        (Outputs(np.arange(4), n_tokens=np.arange(3)), "tokens"),
-        (Outputs(np.arange(4), n_tokens=np.arange(4.0)), "tokens"),
-        (Outputs(np.arange(4), n_tokens=np.array([1, 2, -1, 4])), "tokens"),
-        (Outputs(np.arange(4), n_tokens=[1, 2, None, 4]), "tokens"),
-        (Outputs(np.arange(4), n_tokens=7), "tokens"),
+        (odd(np.arange(4), n_tokens=np.arange(3)), "tokens"),
+        (odd(np.arange(4), n_tokens=np.arange(4.0)), "tokens"),
+        (odd(np.arange(4), n_tokens=np.array([1, 2, -1, 4])), "tokens"),
+        (odd(np.arange(4), n_tokens=[1, 2, None, 4]), "tokens"),
+        (odd(np.arange(4), n_tokens=7), "tokens"),
     ],
     ids=repr,
 )
@@ -246,14 +250,15 @@ def test_outputs_that_do_not_fit_fail_every_sample_of_the_batch(
 def enlarged(outputs: Any, times: int) -> Any:
     if not isinstance(outputs, Outputs):
         return outputs
-    data, n_tokens = outputs.data, outputs.n_tokens
+    data: Any = outputs.data
+    n_tokens: Any = outputs.n_tokens
     if isinstance(data, list) or (isinstance(data, np.ndarray) and data.ndim):
         data = list(data) * times if isinstance(data, list) else np.tile(data, times)
     elif isinstance(data, Odd):
         data = type("Odder", (Odd,), {"__len__": lambda _: 4 * times})()
     if isinstance(n_tokens, list | np.ndarray):
         n_tokens = n_tokens * times if isinstance(n_tokens, list) else np.tile(n_tokens, times)
-    return Outputs(data, n_tokens)
+    return odd(data, n_tokens)
 
 
 def test_rows_of_several_dtypes_name_the_wrong_one_and_the_right_one(
