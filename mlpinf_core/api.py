@@ -8,13 +8,14 @@ from mlpinf_core.config.layers import Layer
 from mlpinf_core.plan import DEFAULT_OUTPUT, Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.rules import DEFAULT_ROUND
-from mlpinf_core.runner import Reporter, Runner
+from mlpinf_core.runner import Runner
 from mlpinf_core.vocabulary import Mode, Scenario, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from mlpinf_core.reporting import Reporter
     from mlpinf_core.results import Results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -10,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mlpinf_core.errors import LogError
+from mlpinf_core.errors import LogError, PrerequisiteError
 from mlpinf_core.rules import load_round
 
 if TYPE_CHECKING:
@@ -94,6 +95,36 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path.name} was written by a later mlpinf", where=str(path), remedy="upgrade mlpinf"
         )
     return data
+
+
+def new_directory(output: Path) -> Path:
+    """A new directory for the runs of one command, named by the time (UTC).
+
+    Raises:
+        PrerequisiteError: it cannot be made.
+    """
+    name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        directory = output / (name if number == 1 else f"{name}-{number}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError as error:
+            if not directory.is_dir():
+                raise unwritable(output, error) from error
+        except OSError as error:
+            raise unwritable(directory, error) from error
+        else:
+            return directory
+    raise AssertionError("counting never ends")
+
+
+def unwritable(directory: Path, error: OSError) -> PrerequisiteError:
+    """The error for a run directory that cannot be written."""
+    return PrerequisiteError(
+        f"the output directory cannot be written: {error.strerror or error}",
+        where=str(error.filename or directory),
+        remedy="choose another with --output, or make room",
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -15,24 +14,22 @@ from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import (
     ExitCode,
     InterruptedRunError,
-    LogError,
     MlpinfError,
     PluginError,
     PrerequisiteError,
     RunError,
 )
-from mlpinf_core.loadgen.supervisor import OUTPUT_NAME, Outcome, supervise
-from mlpinf_core.logs.accuracy import AccuracyLog
-from mlpinf_core.logs.detail import DetailLog
-from mlpinf_core.logs.result import Performance
+from mlpinf_core.loadgen.supervisor import Outcome, supervise
+from mlpinf_core.outcomes import cause_of, causes_of, error_of, interrupted, trouble_of, verdict_of
 from mlpinf_core.preflight import needs_measuring
+from mlpinf_core.record import new_directory, unwritable
+from mlpinf_core.reporting import Reporter, Silent
 from mlpinf_core.results import Results, RunResult
 from mlpinf_core.scratch import Scratch
-from mlpinf_core.verdict import Cause, Verdict, judge_accuracy_run, judge_performance
+from mlpinf_core.verdict import Cause, Verdict
 from mlpinf_core.vocabulary import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from mlpinf_core.accuracy import AccuracyResult
@@ -42,44 +39,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-DETAIL_NAME: Final = "mlperf_log_detail.txt"
-ACCURACY_LOG_NAME: Final = "mlperf_log_accuracy.json"
-
 OFFLINE_HEADROOM: Final = 1.25
 """Offline is told of more samples a second than were measured: too many make the run longer than
 its least duration, too few make it too short and so INVALID."""
 
 STREAM_HEADROOM: Final = 0.5
 """LoadGen draws as many queries as the expected latency lets it; too few end the run early."""
-
-
-class Reporter(Protocol):
-    """Who is told what happens; the command line's progress display is one."""
-
-    def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
-        """A child process starts: ``measure``, ``execute`` or ``score``."""
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        """The child tells something; see :mod:`mlpinf_core.events`."""
-
-    def finished(self, result: RunResult) -> None:
-        """A run has its result."""
-
-
-@attrs.frozen
-class Silent:
-    """Tells nobody."""
-
-    def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
-        """Nothing."""
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def finished(self, result: RunResult) -> None:
-        """Nothing."""
 
 
 class Runner:
@@ -121,7 +86,7 @@ class Runner:
             InterruptedRunError: the user stopped it; the run's verdict has been written, and the
                 error holds the results so far as ``results``.
         """
-        session = self._session_directory()
+        session = new_directory(self._plan.output)
         results: list[RunResult] = []
         skipped: list[str] = []
         broken: set[tuple[str, str]] = set()
@@ -157,17 +122,17 @@ class Runner:
             result = self._judge(planned, mode, config, directory, outcome)
         except KeyboardInterrupt:
             record_ = {}
-            result = _undone(planned, mode, directory, _interrupted(), ExitCode.INTERRUPTED)
+            result = _undone(planned, mode, directory, interrupted(), ExitCode.INTERRUPTED)
         except (PrerequisiteError, RunError, PluginError) as error:
             record_ = {}
-            result = _undone(planned, mode, directory, _cause_of(error), error.exit_code)
+            result = _undone(planned, mode, directory, cause_of(error), error.exit_code)
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            raise unwritable(directory, error) from error
         try:
             directory.mkdir(parents=True, exist_ok=True)
             result.write()
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            raise unwritable(directory, error) from error
         if record_:
             try:
                 self._plugins.notify("run_finished", run=record_, result=result.to_dict())
@@ -191,7 +156,7 @@ class Runner:
             directory.mkdir(parents=True, exist_ok=True)
             record.write_json(directory / record.FILE_NAME, made)
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            raise unwritable(directory, error) from error
         return made
 
     def _supervise(
@@ -236,7 +201,7 @@ class Runner:
             directory = session / planned.workload.slug / f"measure-{len(self._rates) + 1}"
             self._record(planned, Mode.PERFORMANCE, config, directory)
             outcome = self._supervise(planned, mode, "measure", config, directory)
-            cause = _trouble(outcome)
+            cause = trouble_of(outcome)
             rate = (outcome.result or {}).get("rate")
             if cause is not None or not rate:
                 raise RunError(
@@ -253,9 +218,9 @@ class Runner:
     def _judge(
         self, planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
     ) -> RunResult:
-        verdict, performance = self._verdict(planned, mode, config, directory, outcome)
+        verdict, performance = verdict_of(planned, mode, config, directory, outcome)
         exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
-        if _causes(outcome, directory):
+        if causes_of(outcome, directory):
             exit_code = ExitCode.FAILED
         scored: AccuracyResult | None = None
         if mode is Mode.ACCURACY and verdict.valid and planned.limits:
@@ -281,65 +246,20 @@ class Runner:
             },
         )
 
-    def _verdict(
-        self,
-        planned: PlannedRun,
-        mode: Mode,
-        config: Config,
-        directory: Path,
-        outcome: Outcome,
-    ) -> tuple[Verdict, Performance | None]:
-        detail = _read(DetailLog.read, directory / DETAIL_NAME)
-        common: dict[str, Any] = {
-            "workload": planned.workload,
-            "rules": planned.rules,
-            "sample_count": int((outcome.result or {}).get("sample_count") or 0),
-            "failures": _causes(outcome, directory),
-            "notes": _wheel_notes(planned, outcome),
-        }
-        if mode is Mode.ACCURACY:
-            answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)
-            return judge_accuracy_run(detail, answers, **common), None
-        verdict = judge_performance(detail, config=config, **common)
-        if isinstance(detail, LogError):
-            return verdict, None
-        try:
-            scenario = planned.workload.scenario
-            return verdict, Performance.from_log(detail, scenario, planned.rules)
-        except LogError:  # a log without figures is among the verdict's causes
-            return verdict, None
-
     def _score(
         self, planned: PlannedRun, config: Config, directory: Path
     ) -> tuple[AccuracyResult | None, Cause | None]:
         outcome = self._supervise(planned, Mode.ACCURACY, "score", config, directory)
-        cause = _trouble(outcome)
+        cause = trouble_of(outcome)
         if cause is not None:
             return None, cause
         scores = (outcome.result or {})["scores"]
         try:
             result = judging.judge(scores, planned.limits)
         except MlpinfError as error:
-            return None, _cause_of(error)
+            return None, cause_of(error)
         (directory / "accuracy.txt").write_text(judging.text(result) + "\n", encoding="utf-8")
         return result, None
-
-    def _session_directory(self) -> Path:
-        """A new directory for this command's runs."""
-        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        number = 1
-        while True:
-            directory = self._plan.output / (name if number == 1 else f"{name}-{number}")
-            try:
-                directory.mkdir(parents=True)
-            except FileExistsError:
-                if not directory.is_dir():
-                    raise _unwritable(directory, None) from None
-                number += 1
-            except OSError as error:
-                raise _unwritable(directory, error) from error
-            else:
-                return directory
 
 
 def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:
@@ -361,7 +281,7 @@ class Preparer(Runner):
 
     def prepare(self) -> None:
         """Do it."""
-        session = self._session_directory()
+        session = new_directory(self._plan.output)
         done = set()
         for planned in self._plan.runs:
             mode = planned.modes[0]
@@ -373,92 +293,8 @@ class Preparer(Runner):
             directory = session / planned.workload.slug / "prepare"
             self._record(planned, mode, config, directory)
             outcome = self._supervise(planned, mode, "prepare", config, directory)
-            if (error := _error_of(outcome, directory)) is not None:
+            if (error := error_of(outcome, directory)) is not None:
                 raise error
-
-
-def _read(read: Callable[[Path], T], path: Path) -> T | LogError:
-    """A log, or what is wrong with it: the judges tell that beside what caused it."""
-    try:
-        return read(path)
-    except LogError as error:
-        return error
-
-
-def _wheel_notes(planned: PlannedRun, outcome: Outcome) -> tuple[str, ...]:
-    """That the installed LoadGen is of another round, where it is."""
-    settings = outcome.settings or {}
-    if not settings.get("seeds_enforced"):
-        return ()
-    embedded = settings["embedded_round"] or "another round"
-    return (
-        (
-            f"not submittable to {planned.workload.round}: LoadGen {settings['loadgen_version']} is of "
-            f"{embedded}; the seeds of {planned.workload.round} were enforced"
-        ),
-    )
-
-
-def _causes(outcome: Outcome, directory: Path) -> tuple[Cause, ...]:
-    """What went wrong in a child process, the root first."""
-    found = [
-        Cause(
-            f"query-{failed.code}",
-            failed.message + (f" ({failed.count} samples)" if failed.count else ""),
-            f"mend the backend; the traceback is in {directory / OUTPUT_NAME}",
-        )
-        for failed in outcome.failures
-        if failed.code != "aborted" or len(outcome.failures) == 1
-    ]
-    trouble = _trouble(outcome)
-    if trouble is not None and not (found and outcome.hung is None and outcome.error):
-        found.append(trouble)
-    return tuple(found)
-
-
-def _trouble(outcome: Outcome) -> Cause | None:
-    """Why a child process did not do its task, as one cause; None when it did."""
-    if outcome.hung is not None:
-        return Cause(
-            "hang",
-            f"ended because {outcome.hung}",
-            "look at child.log; raise run.hang_timeout or run.start_timeout if it needs longer",
-        )
-    if outcome.error is not None:
-        what, where = outcome.error["what"], outcome.error.get("where")
-        return Cause("error", what + (f" ({where})" if where else ""), outcome.error.get("remedy"))
-    if outcome.exit_code != 0:
-        import signal
-
-        how = f"exit code {outcome.exit_code}"
-        if outcome.exit_code < 0:
-            how = signal.Signals(-outcome.exit_code).name
-        hint = " (out of memory?)" if how == "SIGKILL" else ""
-        return Cause(
-            "crash",
-            f"the child process died of {how}{hint} while {outcome.phase}",
-            "look at child.log in the run directory",
-        )
-    if outcome.failures:
-        failed = outcome.failures[0]
-        return Cause(f"query-{failed.code}", failed.message, None)
-    return None
-
-
-def _error_of(outcome: Outcome, directory: Path) -> MlpinfError | None:
-    cause = _trouble(outcome)
-    if cause is None:
-        return None
-    return RunError(cause.message, where=str(directory), remedy=cause.suggestion)
-
-
-def _cause_of(error: MlpinfError) -> Cause:
-    message = error.what + (f" ({error.where})" if error.where else "")
-    return Cause("error", message, error.remedy)
-
-
-def _interrupted() -> Cause:
-    return Cause("interrupted", "the run was interrupted", "start it again")
 
 
 def _undone(
@@ -467,12 +303,3 @@ def _undone(
     """The result of a run that did not come to an end."""
     verdict = Verdict(valid=False, causes=(cause,), notes=())
     return RunResult(planned.workload, mode, directory, verdict, exit_code)
-
-
-def _unwritable(directory: Path, error: OSError | None) -> PrerequisiteError:
-    why = error.strerror if error is not None else "it is not a directory"
-    return PrerequisiteError(
-        f"the output directory cannot be written: {why}",
-        where=str(directory),
-        remedy="choose another with --output, or make room",
-    )
