@@ -113,18 +113,17 @@ class Runner:
 
     def _one(self, planned: PlannedRun, mode: Mode, session: Path) -> RunResult:
         directory = session / planned.workload.slug / mode.value
+        made: dict[str, Any] = {}
         try:
             measured = self._measured_layers(planned, mode, session)
             config = planned.config(self._plugins, mode, *measured)
-            record_ = self._record(planned, mode, config, directory)
-            self._plugins.notify("run_started", run=record_)
+            made = self._record(planned, mode, config, directory)
+            self._plugins.notify("run_started", run=made)
             outcome = self._supervise(planned, mode, "execute", config, directory)
             result = self._judge(planned, mode, config, directory, outcome)
         except KeyboardInterrupt:
-            record_ = {}
             result = _undone(planned, mode, directory, interrupted(), ExitCode.INTERRUPTED)
         except (PrerequisiteError, RunError, PluginError) as error:
-            record_ = {}
             result = _undone(planned, mode, directory, cause_of(error), error.exit_code)
         except OSError as error:
             raise unwritable(directory, error) from error
@@ -133,9 +132,9 @@ class Runner:
             result.write()
         except OSError as error:
             raise unwritable(directory, error) from error
-        if record_:
+        if made:
             try:
-                self._plugins.notify("run_finished", run=record_, result=result.to_dict())
+                self._plugins.notify("run_finished", run=made, result=result.to_dict())
             except PluginError as error:
                 log.error("%s", error)
         return result

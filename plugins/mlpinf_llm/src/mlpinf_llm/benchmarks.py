@@ -34,10 +34,10 @@ MODEL: Final = Source(
 BACKEND: Final = "ctranslate2"
 
 #: Milliseconds. A static batch makes the next query wait for it, so the first token takes as long
-#: as a batch and more: measured on two cores at half load, TTFT stayed under 1.5 s and TPOT under
-#: 150 ms at p99. The limits leave room for slower machines and busy ones.
-_TINY_SERVER: Final = {"ttft_ms": 5000, "tpot_ms": 500, "target_latency_ms": 0}
-_TINY_INTERACTIVE: Final = {"ttft_ms": 2500, "tpot_ms": 300, "target_latency_ms": 0}
+#: as a batch and more: measured on two busy cores at half load, TTFT was 2.9 s and TPOT 0.13 s at
+#: p99. The limits leave room for slower machines and busier ones.
+_TINY_SERVER: Final = {"ttft_ms": 8000, "tpot_ms": 800, "target_latency_ms": 0}
+_TINY_INTERACTIVE: Final = {"ttft_ms": 4000, "tpot_ms": 500, "target_latency_ms": 0}
 
 #: Early stopping wants 662 queries at p99 when none is over the limit, and more for each one that
 #: is; with some to spare, one slow batch does not spoil a run.
@@ -105,10 +105,13 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
             },
             scenario_defaults={
                 Scenario.OFFLINE: {"loadgen": {"min_query_count": count}},
-                Scenario.SERVER: {"loadgen": {**_TINY_SERVER, "min_query_count": _P99_QUERIES}},
+                Scenario.SERVER: {
+                    "loadgen": {**_TINY_SERVER, "min_query_count": _P99_QUERIES},
+                    "run": {"server_load": 0.4},
+                },
                 Scenario.INTERACTIVE: {
                     "loadgen": {**_TINY_INTERACTIVE, "min_query_count": _P99_QUERIES},
-                    "run": {"server_load": 0.3},
+                    "run": {"server_load": 0.25},
                 },
             },
             accuracy=_limits(data),
