@@ -8,104 +8,41 @@ what a broken plugin offers is the error.
 from __future__ import annotations
 
 import contextlib
-import enum
 import functools
-import importlib.metadata
-import inspect
 import logging
 import os
-import types
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
-import pluggy
 
-from mlpinf_core import hookspecs
 from mlpinf_core.benchmark import BackendInfo, Benchmark
+from mlpinf_core.discovery import (
+    Candidate,
+    PluginInfo,
+    PluginState,
+    brief,
+    declared,
+    given,
+    installed,
+    manager_of,
+    missing_module,
+    validate,
+    wrappers_of,
+)
 from mlpinf_core.errors import MlpinfError, PluginError, UnknownNameError
 from mlpinf_core.names import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pluggy
+
+__all__ = ["DISABLE_VARIABLE", "PluginInfo", "PluginState", "Plugins"]
 
 log = logging.getLogger(__name__)
 
-GROUP: Final = "mlpinf"
 DISABLE_VARIABLE: Final = "MLPINF_DISABLE_PLUGINS"
 """Environment variable: comma-separated names of plugins to leave out."""
-
-
-class PluginState(enum.StrEnum):
-    """How well a plugin loaded."""
-
-    LOADED = "loaded"
-    DISABLED = "disabled"
-    MISSING_DEPENDENCY = "missing dependency"
-    IMPORT_ERROR = "import error"
-    DUPLICATE = "duplicate"
-    BUG = "bug"
-
-
-@attrs.frozen
-class PluginInfo:
-    """A plugin, and how well it loaded.
-
-    Attributes:
-        name: its entry point's name.
-        detail: what is wrong and what mends it; empty for a loaded one.
-        benchmarks: names of the benchmarks it offers.
-        backends: names of the backends it offers.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    state: PluginState
-    detail: str = ""
-    benchmarks: tuple[str, ...] = ()
-    backends: tuple[str, ...] = ()
-
-    def error(
-        self, what: str, *, hook: str | None = None, remedy: str | None = None
-    ) -> PluginError:
-        """An error that names this plugin."""
-        return PluginError(
-            what,
-            plugin=self.name,
-            distribution=self.distribution,
-            version=self.version,
-            hook=hook,
-            remedy=remedy,
-        )
-
-
-@attrs.frozen
-class _Candidate:
-    """An entry point with the distribution it came from."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-    load: Callable[[], Any]
-
-    def graded(self, state: PluginState, detail: str = "") -> PluginInfo:
-        return PluginInfo(self.name, self.distribution, self.version, self.module, state, detail)
-
-
-def _installed() -> Iterator[_Candidate]:
-    """The entry points of the group, each once however often its distribution is on the path."""
-    seen = set()
-    for point in importlib.metadata.entry_points(group=GROUP):
-        distribution, version = "unknown", "unknown"
-        if point.dist is not None:
-            distribution, version = point.dist.name, point.dist.version
-        key = (point.name, point.value, distribution)
-        if key not in seen:
-            seen.add(key)
-            yield _Candidate(point.name, point.value, distribution, version, point.load)
 
 
 class Plugins:
@@ -128,7 +65,7 @@ class Plugins:
         self._benchmarks: dict[str, tuple[Benchmark, PluginInfo]] = {}
         self._backends: list[tuple[BackendInfo, PluginInfo]] = []
         self._refused: dict[str, str] = {}
-        found = _installed() if candidates is None else map(_given, candidates)
+        found = installed() if candidates is None else map(given, candidates)
         self._load(sorted(found, key=lambda c: (c.name, c.distribution)), set(disabled))
 
     @classmethod
@@ -242,12 +179,12 @@ class Plugins:
         """
         first: PluginError | None = None
         for name, module in self._modules.items():
-            manager = _manager({name: module})  # its own, so that one that raises stops no other
+            manager = manager_of({name: module})  # its own, so that one that raises stops no other
             try:
                 getattr(manager.hook, hook)(**arguments)
             except Exception as error:
                 log.debug("%s of plugin %s raised", hook, name, exc_info=True)
-                first = first or self._infos[name].error(_brief(error), hook=hook)
+                first = first or self._infos[name].error(brief(error), hook=hook)
         if first is not None:
             raise first
 
@@ -261,8 +198,8 @@ class Plugins:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _load(self, candidates: Sequence[_Candidate], disabled: set[str]) -> None:
-        by_name: dict[str, list[_Candidate]] = {}
+    def _load(self, candidates: Sequence[Candidate], disabled: set[str]) -> None:
+        by_name: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             by_name.setdefault(candidate.name, []).append(candidate)
         for name, same in by_name.items():
@@ -277,21 +214,21 @@ class Plugins:
             else:
                 self._infos[name] = self._load_one(same[0])
 
-    def _load_one(self, candidate: _Candidate) -> PluginInfo:
+    def _load_one(self, candidate: Candidate) -> PluginInfo:
         try:
             module = candidate.load()
         except ModuleNotFoundError as error:
-            return candidate.graded(*_missing(error, candidate))
+            return candidate.graded(*missing_module(error, candidate))
         except (Exception, SystemExit) as error:
             log.debug("plugin %s", candidate.name, exc_info=True)
-            return candidate.graded(PluginState.IMPORT_ERROR, _brief(error))
+            return candidate.graded(PluginState.IMPORT_ERROR, brief(error))
         try:
-            _validate(candidate.name, module)
-            benchmarks = tuple(_call(module, "benchmarks", Benchmark))
-            backends = tuple(_call(module, "backends", BackendInfo))
+            validate(candidate.name, module)
+            benchmarks = tuple(declared(module, "benchmarks", Benchmark))
+            backends = tuple(declared(module, "backends", BackendInfo))
         except Exception as error:
             log.debug("plugin %s", candidate.name, exc_info=True)
-            return candidate.graded(PluginState.BUG, _brief(error))
+            return candidate.graded(PluginState.BUG, brief(error))
         info = attrs.evolve(
             candidate.graded(PluginState.LOADED),
             benchmarks=tuple(benchmark.name for benchmark in benchmarks),
@@ -328,9 +265,9 @@ class Plugins:
         wrappers = {
             name: stand_in
             for name, module in self._modules.items()
-            if name != owner and (stand_in := _wrappers(module)) is not None
+            if name != owner and (stand_in := wrappers_of(module)) is not None
         }
-        return _manager({owner: self._modules[owner], **wrappers})
+        return manager_of({owner: self._modules[owner], **wrappers})
 
     def _culprit(self, error: BaseException, owner: PluginInfo) -> PluginInfo:
         """The plugin in whose code an exception was raised: a wrapper's is not the owner's."""
@@ -356,83 +293,7 @@ def _root(module: Any) -> str:
     return name if top == "mlpinf_core" else top
 
 
-def _given(pair: tuple[str, Any]) -> _Candidate:
-    name, plugin = pair
-    distribution = getattr(plugin, "__distribution__", "given")
-    return _Candidate(name, repr(plugin), distribution, "0", lambda: plugin)
-
-
-def _missing(error: ModuleNotFoundError, candidate: _Candidate) -> tuple[PluginState, str]:
-    """Tell an absent dependency from a module of the plugin's own that is not there."""
-    missing = error.name or "?"
-    own = candidate.module.split(":")[0].split(".")[0]
-    if missing.split(".")[0] == own:
-        return PluginState.IMPORT_ERROR, _brief(error)
-    reinstall = f"pip install --force-reinstall {candidate.distribution}"
-    return (
-        PluginState.MISSING_DEPENDENCY,
-        f"no module named {missing!r}; `pip install {missing.split('.')[0]}`, or `{reinstall}`",
-    )
-
-
-def _validate(name: str, module: Any) -> None:
-    """Refuse what pluggy would ignore, or would not name: unknown hooks and unknown arguments."""
-    reader = pluggy.PluginManager(hookspecs.PROJECT)
-    known = [hook for hook in vars(hookspecs) if hasattr(getattr(hookspecs, hook), "mlpinf_spec")]
-    for attribute in dir(module):
-        if reader.parse_hookimpl_opts(module, attribute) is None:
-            continue
-        if attribute not in known:
-            raise UnknownNameError("hook", attribute, known, where=f"plugin {name!r}")
-        offered = list(inspect.signature(getattr(hookspecs, attribute)).parameters)
-        for argument in inspect.signature(getattr(module, attribute)).parameters:
-            if argument not in offered:
-                raise UnknownNameError(f"argument of hook {attribute!r}", argument, offered)
-    _manager({name: module}).check_pending()
-
-
-def _manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    for name, plugin in plugins.items():
-        manager.register(plugin, name)
-    return manager
-
-
-def _wrappers(module: Any) -> Any:
-    """A stand-in for a plugin that has its hook wrappers only; None where there are none."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    found = {}
-    for attribute in dir(module):
-        options = manager.parse_hookimpl_opts(module, attribute)
-        if options and (options["wrapper"] or options["hookwrapper"]):
-            found[attribute] = getattr(module, attribute)
-    return types.SimpleNamespace(**found) if found else None
-
-
-def _call(module: Any, hook: str, expected: type[Any]) -> Sequence[Any]:
-    """What a declaring hook returns, checked."""
-    function = getattr(module, hook, None)
-    result = () if function is None else function()
-    if result is None:
-        return ()
-    for item in result:
-        if not isinstance(item, expected):
-            raise TypeError(
-                f"hook {hook!r} returned a {type(item).__name__}, not {expected.__name__}"
-            )
-    return tuple(result)
-
-
 def _reraise(error: Exception, plugin: PluginInfo, hook: str) -> NoReturn:
     raise plugin.error(
-        _brief(error), hook=hook, remedy="run again with -v for the traceback, and tell its authors"
+        brief(error), hook=hook, remedy="run again with -v for the traceback, and tell its authors"
     ) from error
-
-
-def _brief(error: BaseException) -> str:
-    """An exception in one line."""
-    if isinstance(error, MlpinfError):
-        return "; ".join(part for part in (error.what, error.remedy) if part)
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
