@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from mlpinf_core.benchmark import BackendInfo, Benchmark, VariantSpec
 from mlpinf_core.config.schema import setting
+from mlpinf_core.errors import AccuracyError
 from mlpinf_core.hookspecs import hookimpl
 from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
 from mlpinf_core.vocabulary import Scenario, Variant
@@ -98,5 +99,12 @@ def check_accuracy(log: AccuracyLog) -> Mapping[str, float]:
     """The share of samples that were answered with their own index."""
     import numpy as np
 
-    answers: Any = np.array([array[0] for array in log.as_arrays(np.dtype(np.int64))])
-    return {"exact": 100.0 * float(np.mean(answers == log.qsl_indices))}
+    answers = log.as_arrays(np.dtype(np.int64))
+    wrong = next((entry for entry, answer in enumerate(answers) if answer.size != 1), None)
+    if wrong is not None:
+        raise AccuracyError(
+            f"the answer to sample {log.qsl_indices[wrong]} has {answers[wrong].size} numbers "
+            "instead of one",
+            where=str(log.path),
+        )
+    return {"exact": 100.0 * float(np.mean(np.concatenate(answers) == log.qsl_indices))}
