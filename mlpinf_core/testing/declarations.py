@@ -1,0 +1,177 @@
+"""What can be wrong with the declaration of a benchmark or a backend."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+
+from mlpinf_core.config.layers import Layer
+from mlpinf_core.errors import ConfigurationError, MlpinfError, UnknownNameError
+from mlpinf_core.names import fold
+from mlpinf_core.plan import Request, make_plan, rules_of
+from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS
+from mlpinf_core.vocabulary import Scenario, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlpinf_core.benchmark import Benchmark, Source, VariantSpec
+    from mlpinf_core.plugins import Plugins
+    from mlpinf_core.rules.model import BenchmarkRules
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def of_benchmark(benchmark: Benchmark, plugins: Plugins) -> list[str]:
+    """What is wrong with a benchmark, one sentence each."""
+    return [f"benchmark {benchmark.name!r}: {p}" for p in _benchmark(benchmark, plugins)]
+
+
+def of_backend(name: str, plugins: Plugins) -> list[str]:
+    """What is wrong with a backend, one sentence each."""
+    problems = []
+    if not _NAME.fullmatch(name):
+        problems.append("its name has to be letters, digits and ._-")
+    infos = [i for b in plugins.benchmarks() for i in plugins.backends(b.name) if i.name == name]
+    if not infos:
+        problems.append("it is for no benchmark that is installed")
+    for info in infos[:1]:
+        if not info.summary.strip():
+            problems.append("it has no summary")
+        problems += _undocumented(info.settings)
+    return [f"backend {name!r}: {problem}" for problem in problems]
+
+
+def _benchmark(benchmark: Benchmark, plugins: Plugins) -> Iterator[str]:
+    if not _NAME.fullmatch(benchmark.name):
+        yield "its name has to be letters, digits and ._-, because directories are named after it"
+    if not benchmark.summary.strip() or "\n" in benchmark.summary:
+        yield "its summary has to be one line"
+    if not benchmark.scenarios or not all(isinstance(s, Scenario) for s in benchmark.scenarios):
+        yield "it has to name at least one Scenario, and nothing else, as its scenarios"
+    if len(set(benchmark.scenarios)) < len(benchmark.scenarios):
+        yield "it names a scenario twice"
+    yield from _aliases(benchmark, plugins)
+    yield from _undocumented(benchmark.settings)
+    if benchmark.response_dtype is not None:
+        try:
+            np.dtype(benchmark.response_dtype)
+        except TypeError:
+            yield f"its response_dtype {benchmark.response_dtype!r} is none of NumPy's"
+    known = _first_round(benchmark)
+    if known is None:
+        yield "no round has rules for it, and it brings none of its own (Benchmark.rules)"
+    if not benchmark.variants:
+        yield "it has no variant"
+    for variant, spec in benchmark.variants.items():
+        if variant not in set(Variant):
+            yield f"{variant!r} is no variant; there are {', '.join(Variant)}"
+            continue
+        for problem in _variant(benchmark, variant, spec, known, plugins):
+            yield f"variant {str(variant)!r}: {problem}"
+
+
+def _aliases(benchmark: Benchmark, plugins: Plugins) -> Iterator[str]:
+    others = {
+        fold(name): other.name
+        for other in plugins.benchmarks()
+        if other.name != benchmark.name
+        for name in (other.name, *other.aliases)
+    }
+    for alias in (benchmark.name, *benchmark.aliases):
+        if fold(alias) in others:
+            yield f"{alias!r} means benchmark {others[fold(alias)]!r} as well"
+
+
+def _first_round(benchmark: Benchmark) -> tuple[str, BenchmarkRules] | None:
+    """A round that knows the benchmark, and its rules there."""
+    for round_ in dict.fromkeys((DEFAULT_ROUND, *ROUNDS)):
+        with contextlib.suppress(UnknownNameError):
+            return round_, rules_of(benchmark, round_)
+    return None
+
+
+def _variant(
+    benchmark: Benchmark,
+    variant: Variant,
+    spec: VariantSpec,
+    known: tuple[str, BenchmarkRules] | None,
+    plugins: Plugins,
+) -> Iterator[str]:
+    if not spec.summary.strip():
+        yield "it has no summary"
+    for source in spec.sources:
+        yield from (f"file {source.name!r}: {problem}" for problem in _source(source))
+    try:
+        plugins.backend(benchmark.name, spec.backend)
+    except UnknownNameError as error:
+        yield f"its backend {spec.backend!r} is none of the benchmark's ({error.remedy})"
+        return  # its settings cannot be told
+    if known is None:
+        return
+    round_, rules = known
+    yield from _limits(rules.accuracy if spec.accuracy is None else spec.accuracy)
+    if spec.unavailable is None:
+        yield from _defaults(benchmark, variant, round_, plugins)
+
+
+def _limits(limits: Any) -> Iterator[str]:
+    if not limits or not all(limits.values()):
+        yield "it has no accuracy limit, so that every output passes"
+        return
+    for target, metrics in limits.items():
+        if not re.fullmatch(r"\d+(\.\d+)?", target):
+            yield f"its accuracy target {target!r} is no percentage"
+        for metric, limit in metrics.items():
+            if limit.lower is None and limit.upper is None:
+                yield f"its limit of {metric} at {target} bounds nothing"
+            elif None not in (limit.lower, limit.upper) and limit.lower > limit.upper:
+                yield f"its limit of {metric} at {target} admits nothing"
+
+
+def _defaults(
+    benchmark: Benchmark, variant: Variant, round_: str, plugins: Plugins
+) -> Iterator[str]:
+    """Each scenario's defaults, held against the settings classes by making its plan."""
+    for scenario in benchmark.scenarios:
+        try:
+            make_plan(
+                Request(
+                    benchmarks=(benchmark.name,),
+                    scenarios=(scenario,),
+                    variant=variant,
+                    round=round_,
+                    layers=(Layer("conformance", {"loadgen": {"min_duration": 0}}),),
+                ),
+                plugins,
+            )
+        except ConfigurationError as error:
+            yield f"its defaults for {scenario} do not fit its settings: {error.what}"
+        except MlpinfError as error:
+            yield f"{scenario} cannot be planned: {error.what}"
+
+
+def _source(source: Source) -> Iterator[str]:
+    if source.kind not in ("models", "data"):
+        yield f"its kind is 'models' or 'data', not {source.kind!r}"
+    if source.size <= 0:
+        yield "its size is unknown"
+    if not _SHA256.fullmatch(source.sha256):
+        yield "its sha256 is not 64 lower-case hex digits"
+    if not source.licence.strip():
+        yield "its licence is unknown"
+    if source.wheel is None and source.url is None and source.gated is None:
+        yield "it says neither where it is fetched from nor what to do to get it"
+
+
+def _undocumented(settings: type[Any]) -> Iterator[str]:
+    """Settings without a text: `mlpinf config` and the documentation show it."""
+    if attrs.has(settings):
+        for field in attrs.fields(settings):
+            if not str(field.metadata.get("doc", "")).strip():
+                yield f"setting {field.name!r} of {settings.__name__} is not documented"
