@@ -93,14 +93,25 @@ def causes_of(outcome: Outcome, directory: Path) -> tuple[Cause, ...]:
         for failed in outcome.failures
         if failed.code != "aborted" or len(outcome.failures) == 1
     ]
-    trouble = trouble_of(outcome)
-    if trouble is not None and not (found and outcome.hung is None and outcome.error):
-        found.append(trouble)
+    end = _bad_end(outcome)
+    # A child that gives up after failed queries says no more than they do.
+    if end is not None and not (found and outcome.hung is None and outcome.error):
+        found.append(end)
     return tuple(found)
 
 
 def trouble_of(outcome: Outcome) -> Cause | None:
     """Why a child process did not do its task, as one cause; None when it did."""
+    if (end := _bad_end(outcome)) is not None:
+        return end
+    if outcome.failures:
+        failed = outcome.failures[0]
+        return Cause(f"query-{failed.code}", failed.message)
+    return None
+
+
+def _bad_end(outcome: Outcome) -> Cause | None:
+    """That a child process was ended, gave up or died."""
     if outcome.hung is not None:
         return Cause(
             "hang",
@@ -121,9 +132,6 @@ def trouble_of(outcome: Outcome) -> Cause | None:
             f"the child process died of {how}{hint} while {outcome.phase}",
             "look at child.log in the run directory",
         )
-    if outcome.failures:
-        failed = outcome.failures[0]
-        return Cause(f"query-{failed.code}", failed.message, None)
     return None
 
 

@@ -31,7 +31,9 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
     """
     set_up_logging(verbose)
     directory = run if run is not None else _latest()
-    found = sorted(directory.rglob(RESULT_NAME), key=lambda path: path.stat().st_mtime)
+    levels = ("", "*/", "*/*/")  # a run, the runs of a workload, those of a command
+    results_here = [path for level in levels for path in directory.glob(level + RESULT_NAME)]
+    found = sorted(results_here, key=lambda path: path.stat().st_mtime)
     if not found:
         raise ConfigurationError(
             "there is no result here", where=str(directory), remedy="name a run directory"
