@@ -18,6 +18,8 @@ from mlpinf_core.errors import ExitCode
 from mlpinf_core.results import RunResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import PluginPath
 
 PROJECT = Path(__file__).parent / "fault_plugin"
@@ -61,13 +63,21 @@ def is_there(pid: int) -> bool:
     return state not in "ZX"
 
 
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true, which it does soon unless something is broken."""
+    deadline = time.monotonic() + SOON
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        os.sched_yield()
+    return True
+
+
 def gone(pids: Path) -> bool:
+    """Whether every process that the plugin noted comes to its end."""
     numbers = [int(line) for line in pids.read_text(encoding="ascii").split()]
     assert numbers
-    deadline = time.monotonic() + SOON
-    while any(map(is_there, numbers)) and time.monotonic() < deadline:
-        os.sched_yield()
-    return not any(map(is_there, numbers))
+    return until(lambda: not any(map(is_there, numbers)))
 
 
 def check(result: RunResult, pids: Path | None, *words: str) -> None:
@@ -296,3 +306,30 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed(
     with parent(tmp_path / "out", fault) as process:
         process.kill()
     assert gone(pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_line_ends_as_interrupted_too(
+    number: signal.Signals, pids: Path, tmp_path: Path
+) -> None:
+    command = "from mlpinf_core.cli import main; main()"
+    options = ["--scenarios", "SingleStream", "--mode", "performance"]
+    options += ["--set", "benchmark.fault=wait", "--set", "loadgen.target_latency_ms=1"]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "run", "faulty", *options, "--output", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert until(lambda: any("running" in path.read_text() for path in events_in(tmp_path)))
+        process.send_signal(number)
+        assert process.wait(SOON) == ExitCode.INTERRUPTED
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert gone(pids)
+    (path,) = tmp_path.rglob("result.json")
+    assert [cause.code for cause in RunResult.read(path.parent).verdict.causes] == ["interrupted"]
+
+
+def events_in(directory: Path) -> list[Path]:
+    return list(directory.rglob("events.jsonl"))
