@@ -12,6 +12,7 @@ import click
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.config.overrides import parse_assignment
 from mlpinf_core.errors import ConfigurationError
+from mlpinf_core.names import lookup
 from mlpinf_core.plan import DEFAULT_OUTPUT, Request
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
+
+_MODES = {**{mode.value: (mode,) for mode in Mode}, "both": tuple(Mode)}
 
 TEST_RUN_SECONDS = 60.0
 """The least duration with ``--test-run``."""
@@ -180,7 +183,9 @@ def make_request(
     return Request(
         benchmarks=tuple(part for name in (*names, benchmarks or "") for part in _parts(name)),
         scenarios=tuple(map(Scenario.parse, _parts(scenarios))) if scenarios else None,
-        modes=tuple(Mode) if mode == "both" else tuple(map(Mode.parse, _parts(mode))),
+        modes=tuple(
+            dict.fromkeys(m for part in _parts(mode) for m in lookup("mode", part, _MODES))
+        ),
         round=load_round(round_).name,
         variant=None if variant is None else Variant.parse(variant),
         accuracy_target="highest" if high_accuracy else accuracy_target,

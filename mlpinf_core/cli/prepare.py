@@ -70,6 +70,9 @@ def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -
             }
         )
         return
+    if not rows:
+        click.echo("nothing to fetch")
+        return
     print_table(
         ("file", "size", "licence", "state", "path"),
         [

@@ -98,6 +98,12 @@ def repeated(request: Request, directory: Path) -> Request:
         raise ConfigurationError(
             "--repeat and a benchmark were both given", remedy="give one of them"
         )
+    if not (directory / FILE_NAME).is_file():
+        raise ConfigurationError(
+            f"there is no {FILE_NAME} to repeat",
+            where=str(directory),
+            remedy="name the directory of one run: .../performance",
+        )
     record = read_json(directory / FILE_NAME)
     workload = Workload.from_dict(record["workload"])
     recorded = Layer(f"repeat of {directory}", record["config"]["values"])

@@ -45,7 +45,7 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
 
 
 def _latest() -> Path:
-    sessions = sorted(p for p in DEFAULT_OUTPUT.glob("*") if p.is_dir())
+    sessions = sorted(p for p in DEFAULT_OUTPUT.glob("*") if any(p.rglob(RESULT_NAME)))
     if not sessions:
         raise ConfigurationError(
             "nothing has been run here yet",
