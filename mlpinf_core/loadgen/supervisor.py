@@ -148,7 +148,7 @@ def supervise(
     with (
         _terminable(),
         os.fdopen(reader, "rb", buffering=0) as pipe,
-        (directory / EVENTS_NAME).open("ab") as kept,
+        (directory / EVENTS_NAME).open("ab", buffering=0) as kept,
         (directory / OUTPUT_NAME).open("ab") as output,
     ):
         try:
