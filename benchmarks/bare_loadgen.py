@@ -32,15 +32,14 @@ def issue(ids: list[int], indices: list[int]) -> None:
         )
 
 
-def settings_of(scenario: str, *, queries: int, qps: float) -> Any:
+def settings_of(scenario: str, *, queries: int, seconds: float, qps: float) -> Any:
     """LoadGen's settings for one test of a given size."""
     settings = lg.TestSettings()
     settings.FromConfig("", "null", scenario, 0)
     settings.scenario = getattr(lg.TestScenario, scenario)
     settings.mode = lg.TestMode.PerformanceOnly
-    settings.min_duration_ms = 0
+    settings.min_duration_ms = int(1000 * seconds)
     settings.min_query_count = queries
-    settings.max_query_count = queries
     settings.offline_expected_qps = 0
     settings.server_target_qps = qps
     settings.server_target_latency_ns = 10_000_000
@@ -48,14 +47,14 @@ def settings_of(scenario: str, *, queries: int, qps: float) -> Any:
     return settings
 
 
-def run(scenario: str, directory: Path, *, queries: int, qps: float) -> None:
+def run(scenario: str, directory: Path, *, queries: int, seconds: float, qps: float) -> None:
     """One test; its logs go to the directory."""
     sut = lg.ConstructFastSUT(issue, lambda: None)
     qsl = lg.ConstructQSL(SAMPLES, SAMPLES, lambda _: None, lambda _: None)
     log = lg.LogSettings()
     log.enable_trace = False
     log.log_output.outdir = str(directory)
-    settings = settings_of(scenario, queries=queries, qps=qps)
+    settings = settings_of(scenario, queries=queries, seconds=seconds, qps=qps)
     lg.StartTestWithLogSettings(sut, qsl, settings, log, str(directory / "audit.config"))
 
 
@@ -63,11 +62,18 @@ def main() -> None:
     """Run the test that the arguments describe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
-    parser.add_argument("--queries", type=int, required=True)
+    parser.add_argument("--queries", type=int, default=1, help="at least")
+    parser.add_argument("--seconds", type=float, default=0.0, help="at least")
     parser.add_argument("--qps", type=float, default=1.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        run(arguments.scenario, Path(directory), queries=arguments.queries, qps=arguments.qps)
+        run(
+            arguments.scenario,
+            Path(directory),
+            queries=arguments.queries,
+            seconds=arguments.seconds,
+            qps=arguments.qps,
+        )
         values = {}
         for line in (Path(directory) / "mlperf_log_detail.txt").read_text().splitlines():
             entry = json.loads(line.removeprefix(":::MLLOG "))

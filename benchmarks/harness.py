@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 OFFLINE_SAMPLES = 2_000_000
 SERVER_QPS = 50_000
-SERVER_QUERIES = 500_000
-STREAM_QUERIES = 200_000
+SECONDS = 10
 LLM_SAMPLES = 330
 MLPINF = [sys.executable, "-c", "from mlpinf_core.cli import main; main()"]
 
@@ -53,10 +52,12 @@ def _json_of(command: list[str]) -> dict[str, Any]:
     return found
 
 
-def bare(scenario: str, *, queries: int, qps: float = 1.0) -> dict[str, Any]:
+def bare(
+    scenario: str, *, queries: int = 1, seconds: float = 0, qps: float = 1.0
+) -> dict[str, Any]:
     """The bare binding."""
-    command = [sys.executable, str(HERE / "bare_loadgen.py"), scenario]
-    return _json_of([*command, "--queries", str(queries), "--qps", str(qps)])
+    command = [sys.executable, str(HERE / "bare_loadgen.py"), scenario, "--qps", str(qps)]
+    return _json_of([*command, "--queries", str(queries), "--seconds", str(seconds)])
 
 
 def ours(name: str, scenario: str, *settings: str, variant: str | None = None) -> dict[str, Any]:
@@ -140,12 +141,10 @@ def server(repeats: int) -> Iterator[Figure]:
         lambda: ours(
             "null",
             "Server",
-            "loadgen.min_duration=0",
-            f"loadgen.min_query_count={SERVER_QUERIES}",
-            f"loadgen.max_query_count={SERVER_QUERIES}",
+            f"loadgen.min_duration={SECONDS}",
             f"loadgen.target_qps={SERVER_QPS}",
         ),
-        lambda: bare("Server", queries=SERVER_QUERIES, qps=SERVER_QPS),
+        lambda: bare("Server", seconds=SECONDS, qps=SERVER_QPS),
     )
     valid = sum(bool(run["valid"]) for run in mine)
     theirs_valid = sum(run["result_validity"] == "VALID" for run in theirs)
@@ -165,12 +164,10 @@ def stream(repeats: int) -> Iterator[Figure]:
         lambda: ours(
             "null",
             "SingleStream",
-            "loadgen.min_duration=0",
-            f"loadgen.min_query_count={STREAM_QUERIES}",
-            f"loadgen.max_query_count={STREAM_QUERIES}",
+            f"loadgen.min_duration={SECONDS}",
             "loadgen.target_latency_ms=0.001",
         ),
-        lambda: bare("SingleStream", queries=STREAM_QUERIES),
+        lambda: bare("SingleStream", seconds=SECONDS),
     )
     key = "result_90.00_percentile_latency_ns"
     a, b = median(mine, key) / 1000, median(theirs, key) / 1000

@@ -69,7 +69,9 @@ def too_short(detail: DetailLog, scenario: Scenario) -> Cause:
         rate = detail.number("result_samples_per_second")
         # LoadGen issues 1.1 * min_duration * target_qps samples. A longer run may be faster.
         suggestion = f"set loadgen.target_qps to {_rounded(1.1 * rate)}"
-        return Cause("min-duration", f"the run took {took:.4g} s of {wanted:g} s", suggestion)
+        return Cause(
+            "min-duration", f"the run took {_readable(took)} s of {wanted:g} s", suggestion
+        )
     stopped = _stopped_early(detail)
     message = f"the run issued queries for less than the {wanted:g} s of loadgen.min_duration"
     if stopped:
@@ -116,7 +118,8 @@ def latency_missed(detail: DetailLog, concurrency: int) -> Iterator[Cause]:
 def _overrun(constraint: Constraint) -> str:
     return (
         f"the {100 * constraint.percentile:g}th percentile of the {constraint.name} is "
-        f"{constraint.observed / 1e6:.4g} ms, over the limit of {constraint.limit / 1e6:g} ms"
+        f"{_readable(constraint.observed / 1e6)} ms, over the limit of "
+        f"{_readable(constraint.limit / 1e6)} ms"
     )
 
 
@@ -134,14 +137,15 @@ def _slower(detail: DetailLog, concurrency: int) -> str:
     if estimate.qps <= 0:
         return (
             f"no loadgen.target_qps will do: even the quickest query's {constraint.name} took "
-            f"{constraint.shortest / 1e6:.4g} ms of the {constraint.limit / 1e6:g} ms; make the "
-            "system faster (a smaller sut.max_batch_size or sut.max_wait_ms, if they add to it)"
+            f"{_readable(constraint.shortest / 1e6)} ms of the "
+            f"{_readable(constraint.limit / 1e6)} ms; make the system faster (a smaller sut.max_batch_size or sut.max_wait_ms, if they add to it)"
         )
     why = "the system was saturated" if estimate.saturated else "the queue was too long"
     completed = detail.number("result_completed_samples_per_sec")
     return (
-        f"set loadgen.target_qps to {_rounded_down(estimate.qps)}: {why} at {target:g} "
-        f"(it completed {completed:.4g} a second), and that is the highest rate likely to pass"
+        f"set loadgen.target_qps to {_rounded_down(estimate.qps)}: {why} at {_readable(target)} "
+        f"(it completed {_readable(completed)} a second), and that is the highest rate likely to "
+        "pass"
     )
 
 
@@ -192,6 +196,11 @@ def _over(detail: DetailLog, percentile: float, queries: int) -> int:
 def _rounded(value: float) -> str:
     """Upwards, to two significant digits."""
     return _to_digits(value, 2, math.ceil)
+
+
+def _readable(value: float) -> str:
+    """Four significant digits or all whole ones, with thousands separated: 25,610 and 0.1234."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _rounded_down(value: float) -> str:

@@ -131,6 +131,7 @@ def _benchmark(name: str, summary: str, *, data: str | None = None, **more: Any)
         summary=summary,
         variants=_variants(name, data=data or name),
         settings=LlmSettings,
+        response_dtype="int32",
         **more,
     )
 
