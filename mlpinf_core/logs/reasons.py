@@ -138,7 +138,8 @@ def _slower(detail: DetailLog, concurrency: int) -> str:
         return (
             f"no loadgen.target_qps will do: even the quickest query's {constraint.name} took "
             f"{_readable(constraint.shortest / 1e6)} ms of the "
-            f"{_readable(constraint.limit / 1e6)} ms; make the system faster (a smaller sut.max_batch_size or sut.max_wait_ms, if they add to it)"
+            f"{_readable(constraint.limit / 1e6)} ms; make the system faster (a smaller "
+            "sut.max_batch_size or sut.max_wait_ms, if they add to it)"
         )
     why = "the system was saturated" if estimate.saturated else "the queue was too long"
     completed = detail.number("result_completed_samples_per_sec")
