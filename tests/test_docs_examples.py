@@ -40,10 +40,15 @@ KINDS: Final = re.compile(r"exit \d+|skip, .+|file \S+|excerpt of \S+")
 def pages_with(language: str) -> list[object]:
     """The pages that have something of the language to be run."""
     return [
-        pytest.param(page, id=name_of(page))
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if is_slow(page) else [])
         for page in pages()
         if any(not is_skipped(block) for block in blocks(page, language))
     ]
+
+
+def is_slow(page: Path) -> bool:
+    """Whether a page's Python makes runs."""
+    return "mlpinf_core.run(" in page.read_text(encoding="utf-8")
 
 
 def is_skipped(block: Block) -> bool:
