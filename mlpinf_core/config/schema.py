@@ -59,7 +59,8 @@ class RunSettings:
     )
     hang_timeout: float = setting(
         600.0,
-        "Give up when queries are open and none has completed for so long.",
+        "Give up when queries are open and none has completed for so long, or the SUT does not "
+        "return.",
         unit="s",
         validator=_positive,
     )

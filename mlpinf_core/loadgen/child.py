@@ -226,6 +226,7 @@ class Child:
             completed=progress.completed,
             failed=progress.failed,
             tokens=progress.tokens,
+            busy=self._session is not None and self._session.busy,
         )
 
     def _failed(self, failure: Failure, error: BaseException | None) -> None:

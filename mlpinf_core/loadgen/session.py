@@ -79,6 +79,8 @@ class Session:
         self._on_stuck = on_stuck
         self._ended = threading.Event()
         self._started_at = 0.0
+        self.busy = False
+        """Whether LoadGen is waiting for the SUT to return."""
         self._abort_timer: threading.Timer | None = None
 
     def test(self, settings: Any, directory: Path, sample_count: int) -> Tested:
@@ -152,18 +154,24 @@ class Session:
             return
         if self._responder.aborted:
             return  # the query has been answered
+        self.busy = True
         try:
             self._sut.issue(Query(slots, np.array(indices, dtype=np.int64)))
         except BaseException as error:
             log.exception("the SUT did not take a query")
             self._responder.fail(slots, error)
+        finally:
+            self.busy = False
 
     def _flush(self) -> None:
+        self.busy = True
         try:
             self._sut.flush()
         except BaseException as error:
             log.exception("the SUT could not be flushed")
             self._responder.abort(error)
+        finally:
+            self.busy = False
         self._responder.close_open()
 
     def _load(self, indices: list[int]) -> None:

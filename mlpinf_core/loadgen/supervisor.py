@@ -82,6 +82,7 @@ class _Listener:
     failures: dict[tuple[str, str], int | None] = attrs.field(factory=dict)
     first_query: float | None = None
     open_since: float | None = None
+    all_answered: bool = False
     completed: tuple[int, int] = (0, 0)
     heard: float = 0.0
 
@@ -95,7 +96,8 @@ class _Listener:
                 self.first_query = now - self.started
         elif kind == ev.PROGRESS:
             completed = (event["completed"], event["tokens"])
-            if event["issued"] == event["completed"]:
+            self.all_answered = event["issued"] == event["completed"]
+            if self.all_answered and not event.get("busy"):
                 self.open_since = None
             elif self.open_since is None or completed != self.completed:
                 self.open_since = now
@@ -113,6 +115,8 @@ class _Listener:
         """What has not happened for too long."""
         if self.phase in ("running", "measuring"):
             if self.open_since is not None and now - self.open_since > hang_timeout:
+                if self.all_answered:
+                    return f"the SUT answered every query and did not return for {hang_timeout:g} s"
                 return f"queries were open and none completed for {hang_timeout:g} s"
             if now - self.heard > hang_timeout:
                 return f"the process gave no sign of life for {hang_timeout:g} s"
