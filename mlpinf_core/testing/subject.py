@@ -135,7 +135,7 @@ class Subject:
     # -- plans -----------------------------------------------------------------------------------
 
     def plan(self, scenario: Scenario, mode: Mode, *layers: Layer, output: str = "") -> Plan:
-        """The plan of one short run; ``layers`` stand above everything.
+        """The plan of one short run; ``layers`` stand below the subject's own settings.
 
         Raises:
             ConfigurationError: the settings do not fit.
@@ -152,9 +152,9 @@ class Subject:
             variant=None if variant is None else Variant.parse(variant),
             layers=(
                 Layer("conformance kit", self._short(scenario, mode)),
+                *layers,
                 Layer("conformance settings", self.settings),
                 *backend,
-                *layers,
             ),
             output=self.directory / output,
         )
@@ -211,9 +211,11 @@ class Subject:
 
     def disturbed(self, fault: Fault, mode: Mode) -> RunResult:
         """A run of the first scenario with a fault; made once."""
-        # Answers that are kept until the end look like a hang.
+        # Answers that are kept until the end look like a hang. The core ends a run at its first
+        # failure by itself, unless it is told not to: then the plugin has to bear it to the end.
         patience = 600.0 if fault is Fault.OUT_OF_ORDER else _HANG
-        layer = Layer("conformance fault", {"run": {"hang_timeout": patience}})
+        run = {"hang_timeout": patience, "stop_on_error": False}
+        layer = Layer("conformance fault", {"run": run})
         with installed(fault):
             return self._run(fault.value.replace(" ", "-"), self.scenarios()[0], mode, layer)
 

@@ -1,0 +1,4 @@
+"""Imports an engine before it is needed."""
+
+import onnxruntime
+from squares import *
