@@ -91,6 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run, samples, backend = prepared(arguments.benchmark)
     order = np.array(issued(run.rules.loadgen_name, len(samples), arguments.queries))
+    order = order[np.argsort(-samples.lengths[order], kind="stable")]  # as the harness does
     size = run.config.sut.max_batch_size
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     with ThreadPoolExecutor(backend.replicas) as pool:

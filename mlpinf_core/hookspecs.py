@@ -220,7 +220,7 @@ def check_accuracy(run: Run, samples: Samples, log: AccuracyLog) -> Mapping[str,
 
         @hookimpl
         def check_accuracy(run, samples, log):
-            found = [array[0] for array in log.as_arrays(np.int64)]
+            found = [next(iter(array), -1) for array in log.as_arrays(np.int64)]
             return {"recall": 100 * np.mean(found == samples.truth[log.qsl_indices])}
     """
 

@@ -40,6 +40,8 @@ def verdict_of(
         directory: of the run.
         outcome: of the child process.
     """
+    if outcome.first_query is None and (causes := causes_of(outcome, directory)):
+        return Verdict.of(causes), None  # there was no test, so there are no logs to judge
     detail = _read(DetailLog.read, directory / DETAIL_NAME)
     common: dict[str, Any] = {
         "workload": planned.workload,

@@ -98,7 +98,7 @@ class Plugins:
         for refused, reason in self._refused.items():
             if fold(refused) == wanted:
                 raise MlpinfError(reason, remedy=f"uninstall one, or name it in {DISABLE_VARIABLE}")
-        broken = [i for i in self._infos.values() if i.state in _BROKEN]
+        broken = [i for i in self._infos.values() if i.state is not PluginState.LOADED]
         hint = "; ".join(f"plugin {i.name!r} is not usable: {i.detail}" for i in broken)
         error = UnknownNameError("benchmark", name, sorted(self._benchmarks))
         if hint:
@@ -281,9 +281,6 @@ class Plugins:
                 culprit = self._infos[roots[where]]
             trace = trace.tb_next
         return culprit
-
-
-_BROKEN: Final = frozenset(PluginState) - {PluginState.LOADED, PluginState.DISABLED}
 
 
 def _root(module: Any) -> str:

@@ -221,6 +221,8 @@ class Runner:
         exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
         if causes_of(outcome, directory):
             exit_code = ExitCode.FAILED
+        if outcome.error is not None and outcome.first_query is None:
+            exit_code = ExitCode(outcome.error["exit_code"])  # before the test, as it says itself
         scored: AccuracyResult | None = None
         if mode is Mode.ACCURACY and verdict.valid and planned.limits:
             scored, cause = self._score(planned, config, directory)

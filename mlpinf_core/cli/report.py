@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MEANING = {
     ExitCode.OK: "every run is valid, and accurate where accuracy was measured",
+    ExitCode.USAGE: "a setting is wrong",
     ExitCode.INVALID: "a run is INVALID",
     ExitCode.ACCURACY: "accuracy is outside the limits",
     ExitCode.FAILED: "a plugin, a backend or a prerequisite failed",
@@ -24,8 +25,8 @@ _MEANING = {
 }
 
 
-def print_results(results: Results) -> None:
-    """The table of a command's runs, with the causes below it."""
+def print_results(results: Results, *, now: bool) -> None:
+    """The table of runs, with the causes below it; ``now`` if the command has just made them."""
     print_table(
         ("benchmark", "variant", "scenario", "mode", "result", "verdict", "accuracy"),
         [_row(run) for run in results.runs],
@@ -37,8 +38,8 @@ def print_results(results: Results) -> None:
     for note, whose in _notes(results).items():
         click.echo(f"note: {note} ({whose})")
     click.echo(f"runs: {results.directory}")
-    meaning = _MEANING.get(results.exit_code, "")
-    click.echo(f"exit code {int(results.exit_code)}: {meaning}")
+    code = "exit code" if now else "exit code then:"
+    click.echo(f"{code} {int(results.exit_code)}: {_MEANING.get(results.exit_code, '')}")
 
 
 def _row(run: RunResult) -> tuple[object, ...]:

@@ -120,8 +120,8 @@ def repeated(request: Request, directory: Path) -> Request:
     )
 
 
-def show_results(results: Results, *, as_json: bool) -> int:
-    """Print what the runs came to; returns the exit code."""
+def show_results(results: Results, *, as_json: bool, now: bool = True) -> int:
+    """Print what the runs came to, now or earlier; returns their exit code."""
     if as_json:
         print_json(
             {
@@ -134,7 +134,7 @@ def show_results(results: Results, *, as_json: bool) -> int:
     else:
         from mlpinf_core.cli.report import print_results
 
-        print_results(results)
+        print_results(results, now=now)
     return int(results.exit_code)
 
 

@@ -39,7 +39,7 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
             "there is no result here", where=str(directory), remedy="name a run directory"
         )
     results = Results(tuple(RunResult.read(path.parent) for path in found), directory)
-    show_results(results, as_json=as_json)
+    show_results(results, as_json=as_json, now=False)
     if not as_json and len(results.runs) == 1:
         _show_details(results.runs[0])
 

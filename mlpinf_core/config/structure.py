@@ -7,10 +7,11 @@ with its path instead of stopping at the first.
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 import attrs
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import cattrs
+
+_ATTRS_BOUND: Final = re.compile(r"'\w+' (must be .+?): (.+)")
+"""How the validators of attrs word a refusal: "'workers' must be >= 1: 0"."""
 
 
 def structure(value: Any, kind: Any) -> Any:
@@ -177,11 +181,12 @@ def build(kind: Any, value: Any, base: Any) -> Any:
         except StructureError as error:
             problems += _inside(name, error)
     if problems:
-        raise StructureError(problems)
+        raise StructureError([*problems, *_refused(fields, arguments)])
     try:
         return kind(**arguments)
     except (ValueError, TypeError) as error:
-        raise StructureError(_rejected(fields, arguments, error)) from error
+        refused = _refused(fields, arguments)
+        raise StructureError(refused or [Problem((), _reason(error))]) from error
 
 
 def _field(field: attrs.Attribute[Any], value: Any, default: Any) -> Any:
@@ -204,8 +209,8 @@ def _unknown(key: str, fields: Mapping[str, Any]) -> Problem:
     return Problem((key,), "unknown key", f"known: {', '.join(fields) or 'none'}")
 
 
-def _rejected(
-    fields: Mapping[str, attrs.Attribute[Any]], arguments: Mapping[str, Any], error: Exception
+def _refused(
+    fields: Mapping[str, attrs.Attribute[Any]], arguments: Mapping[str, Any]
 ) -> list[Problem]:
     """Which values the validators refused; attrs itself stops at the first."""
     problems: list[Problem] = []
@@ -219,8 +224,11 @@ def _rejected(
             problems.append(Problem((name,), _reason(refusal)))
         except AttributeError:
             continue  # A validator that looks at the whole instance, which there is not.
-    return problems or [Problem((), _reason(error))]
+    return problems
 
 
 def _reason(error: Exception) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
+    """What a validator says, without the name that the message begins with already."""
+    text = str(error.args[0]) if error.args else type(error).__name__
+    bound = _ATTRS_BOUND.fullmatch(text)
+    return f"it is {bound[2]}, and {bound[1]}" if bound else text

@@ -173,6 +173,7 @@ class Child:
         samples = self._samples()
         backend = self._backend(samples)
         prepared = loadgen_settings.prepare(run, len(samples))
+        loadgen_settings.check_memory(run, prepared.test_settings)
         self._events.emit(
             ev.SETTINGS,
             model=prepared.model,

@@ -12,6 +12,7 @@ why a process runs :func:`prepare` once.
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 DISTRIBUTION: Final = "mlcommons-loadgen"
 _SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 _TOLERANCE: Final = 1e-9
+_BYTES_A_SAMPLE: Final = 200
+"""What a sample of an Offline query costs: LoadGen's record of it, and our copy of its id.
+Measured over 2,000,000 samples: 170 bytes."""
 
 
 @attrs.frozen
@@ -176,6 +180,39 @@ def prepare(run: Run, sample_count: int) -> Prepared:
         seeds_enforced=embedded != seeds,
         user_conf=text,
     )
+
+
+def check_memory(run: Run, test_settings: Any) -> None:
+    """Refuse an Offline test whose query does not fit into memory.
+
+    LoadGen makes 1.1 × target_qps × min_duration samples at once, and a kernel that runs out of
+    memory would kill the process without a word.
+
+    Raises:
+        ConfigurationError: it needs more than is available.
+    """
+    if run.workload.scenario is not Scenario.OFFLINE or run.mode is Mode.ACCURACY:
+        return
+    expected = 1.1 * test_settings.offline_expected_qps * test_settings.min_duration_ms / 1000
+    count = max(expected, test_settings.min_query_count)
+    available = _available_memory()
+    if available is not None and count * _BYTES_A_SAMPLE > available:
+        raise ConfigurationError(
+            f"Offline would issue {count:,.0f} samples at once, for which LoadGen needs about "
+            f"{count * _BYTES_A_SAMPLE / 1e9:,.0f} GB, and {available / 1e9:,.0f} GB are available",
+            where="loadgen.target_qps × loadgen.min_duration",
+            remedy="set loadgen.min_duration or loadgen.target_qps lower",
+        )
+
+
+def _available_memory() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
+        return 1024 * int(line.split()[1])
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def embedded_round() -> str | None:

@@ -16,6 +16,8 @@ from mlpinf_core.protocols import Outputs
 from mlpinf_llm.samples import TokenSamples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from mlpinf_core.context import Run
@@ -50,7 +52,8 @@ def build(run: Run) -> Path:
     }
     name = f"smollm2-135m-{settings.quantization}-ctranslate2"
     found = run.store.find("engines", name, inputs)
-    if found is not None:
+    # A model that the user names is checked even when it is not needed any more.
+    if found is not None and run.config.benchmark.model_path is None:
         return found.path
     model = run.fetch(MODEL)
 
@@ -144,7 +147,7 @@ class CTranslate2Backend:
         self._generator = None
 
     def generate(
-        self, indices: npt.NDArray[np.int64], on_first: Any = None
+        self, indices: npt.NDArray[np.int64], on_first: Callable[[int], None] | None = None
     ) -> list[npt.NDArray[np.int32]]:
         """Answer prompts.
 
@@ -156,20 +159,12 @@ class CTranslate2Backend:
         Returns:
             n arrays of token ids, int32, each at most ``max_output_tokens`` long.
         """
-        callback = None
-        if on_first is not None:
-
-            def callback(step: Any) -> bool:
-                if step.step == 0:
-                    on_first(step.batch_id)
-                return False
-
         results = self._generator.generate_batch(
             [self._prompts[index] for index in indices],
             max_length=self.max_output_tokens,
             sampling_topk=1,
             include_prompt_in_result=False,
-            callback=callback,
+            callback=None if on_first is None else _first_tokens(on_first),
         )
         return [np.array(result.sequences_ids[0], dtype=np.int32) for result in results]
 
@@ -180,6 +175,23 @@ class CTranslate2Backend:
     def infer(self, indices: npt.NDArray[np.int64]) -> Outputs:
         """Answer a batch."""
         return outputs_of(self.generate(indices))
+
+
+def _first_tokens(on_first: Callable[[int], None]) -> Callable[[Any], bool]:
+    """A CTranslate2 callback that reports each prompt's first token.
+
+    CTranslate2 counts steps from the end of the batch's shortest prompt, and calls for generated
+    tokens only: a longer prompt's first token comes at a later step than 0.
+    """
+    begun: set[int] = set()
+
+    def callback(step: Any) -> bool:
+        if step.batch_id not in begun:
+            begun.add(step.batch_id)
+            on_first(step.batch_id)
+        return False  # do not stop
+
+    return callback
 
 
 def outputs_of(answers: list[npt.NDArray[np.int32]]) -> Outputs:

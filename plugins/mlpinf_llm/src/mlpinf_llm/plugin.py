@@ -62,18 +62,18 @@ def build_backend(run: Run, samples: TokenSamples) -> CTranslate2Backend:
 
 
 @hookimpl
-def make_sut(run: Run, backend: CTranslate2Backend) -> Sut:
+def make_sut(run: Run, backend: CTranslate2Backend, samples: TokenSamples) -> Sut:
     """Batches in a queue; first tokens are reported where LoadGen asks for them."""
     import attrs
 
-    from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.streaming import StreamingSut
     from mlpinf_core.vocabulary import Scenario
+    from mlpinf_llm.offline import LengthSortingSut
 
     settings = run.config.sut
     settings = attrs.evolve(settings, workers=max(settings.workers, backend.replicas))
     if run.workload.scenario is Scenario.OFFLINE:
-        return BatchingSut(run.responder, backend.infer, settings)
+        return LengthSortingSut(run.responder, backend, samples.lengths, settings)
     return StreamingSut(run.responder, backend.answer, settings)
 
 

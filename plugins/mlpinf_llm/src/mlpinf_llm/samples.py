@@ -48,6 +48,11 @@ class TokenSamples:
         """The ids of one prompt, int32 [length]."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [prompts], tokens of each."""
+        return np.diff(self.offsets)
+
     def load(self, indices: npt.NDArray[np.int64]) -> None:
         """Touch the prompts, so that the timed part reads them from memory."""
         for index in indices:
