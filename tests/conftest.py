@@ -1,71 +1,30 @@
-"""What several test modules use: a LoadGen that keeps a record, and plugins that are installed."""
+"""What several test modules use: LoadGen tests to answer, and plugins that are installed."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
-import threading
 import tomllib
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-import mlperf_loadgen as lg
 import pytest
+
+from .issuing import IssuingLoadGen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class RecordingLoadGen:
-    """Stands in for LoadGen's completion calls; takes LoadGen's own response objects.
-
-    Like LoadGen it copies the payloads during the call.
-    """
-
-    QuerySampleResponse = lg.QuerySampleResponse
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
-        """``("first", id)`` and ``("complete", id)``, in order."""
-        self.answers: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
-        """Payloads and token counts by id."""
-        self.raises: BaseException | None = None
-        """Raised by the next call, once."""
-        self._lock = threading.Lock()
-
-    def _perhaps_raise(self) -> None:
-        error, self.raises = self.raises, None
-        if error is not None:
-            raise error
-
-    def FirstTokenComplete(self, responses: list[Any]) -> None:
-        self._perhaps_raise()
-        with self._lock:
-            self.told += [("first", response.id) for response in responses]
-
-    def QuerySamplesComplete(self, responses: list[Any]) -> None:
-        self._perhaps_raise()
-        with self._lock:
-            for response in responses:
-                self.told.append(("complete", response.id))
-                payload = ctypes.string_at(response.data, response.size) if response.size else b""
-                self.answers[response.id].append((payload, response.n_tokens))
-
-    @property
-    def completed(self) -> list[int]:
-        """Ids in the order of their completion."""
-        return [id_ for what, id_ in self.told if what == "complete"]
-
-
 @pytest.fixture
-def loadgen(monkeypatch: pytest.MonkeyPatch) -> RecordingLoadGen:
-    """In the place of ``mlperf_loadgen`` for whoever imports it from now on."""
-    recording = RecordingLoadGen()
-    monkeypatch.setitem(sys.modules, "mlperf_loadgen", recording)
-    return recording
+def loadgen(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[IssuingLoadGen]:
+    """A LoadGen test that begins with the first samples asked for, and always ends."""
+    issuing = IssuingLoadGen(tmp_path_factory.mktemp("loadgen"), monkeypatch)
+    yield issuing
+    issuing.end()
 
 
 @attrs.frozen

@@ -17,10 +17,12 @@ from mlpinf_core.suts.batching import BatchingSut
 from mlpinf_core.suts.inline import InlineSut
 from mlpinf_core.suts.streaming import Stream, StreamingSut
 
+from .issuing import as_bytes, codes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import RecordingLoadGen
+    from .issuing import IssuingLoadGen
 
     Infer = Callable[[np.ndarray[Any, Any]], Any]
 
@@ -29,37 +31,36 @@ KINDS = ["inline", "batching", "streaming", "two workers"]
 
 
 class Harness:
-    """A Responder with a SUT before it, issued to as LoadGen does."""
+    """A Responder with a SUT before it. LoadGen's sample 0 has index 10, sample 1 index 20, ..."""
 
-    def __init__(self, loadgen: RecordingLoadGen, responder: Responder, sut: Sut) -> None:
+    def __init__(self, loadgen: IssuingLoadGen, responder: Responder, sut: Sut) -> None:
         self.loadgen = loadgen
         self.responder = responder
         self.sut = sut
         self.issued = 0
 
     def issue(self, *counts: int) -> None:
+        """Issue queries of so many samples each, as a test does."""
         for count in counts:
-            ids = list(range(1 + self.issued, 1 + self.issued + count))
+            slots = self.responder.open(self.loadgen.issue(count))
+            indices = 10 * np.arange(1 + self.issued, 1 + self.issued + count, dtype=np.int64)
             self.issued += count
-            indices = np.array([10 * id_ for id_ in ids], dtype=np.int64)
-            self.sut.issue(Query(self.responder.open(ids), indices))
+            self.sut.issue(Query(slots, indices))
 
-    def finish(self) -> None:
-        """What follows on the last query; afterwards nothing is open."""
+    def finish(self) -> list[int | None]:
+        """What follows on the last query; the index that each sample was answered with."""
         self.sut.flush()
         self.responder.close_open()
+        payloads = self.loadgen.payloads()
         self.sut.close()
-        assert sorted(self.loadgen.completed) == list(range(1, 1 + self.issued))
+        return [int(np.frombuffer(p, dtype=np.int64)[0]) if p else None for p in payloads]
 
     @property
     def codes(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for failure, count in self.responder.failures().items():
-            found[failure.code] = found.get(failure.code, 0) + count
-        return found
+        return codes(self.responder)
 
 
-def harness(kind: str, infer: Infer, loadgen: RecordingLoadGen) -> Harness:
+def harness(kind: str, infer: Infer, loadgen: IssuingLoadGen) -> Harness:
     responder = Responder(dtype=np.int64)
     sut: Sut
     if kind == "inline":
@@ -77,7 +78,7 @@ def echo(indices: np.ndarray[Any, Any]) -> Outputs:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_query_is_answered_with_its_own_sample(kind: str, loadgen: RecordingLoadGen) -> None:
+def test_every_query_is_answered_with_its_own_sample(kind: str, loadgen: IssuingLoadGen) -> None:
     sizes = []
 
     def infer(indices: np.ndarray[Any, Any]) -> Outputs:
@@ -86,11 +87,9 @@ def test_every_query_is_answered_with_its_own_sample(kind: str, loadgen: Recordi
 
     case = harness(kind, infer, loadgen)
     case.issue(1, 3, 11, *[1] * 50)
-    case.finish()
+    answers = case.finish()
     assert max(sizes) <= 4
-    assert loadgen.answers == {
-        id_: [(np.int64(10 * id_).tobytes(), 0)] for id_ in range(1, case.issued + 1)
-    }
+    assert answers == [10 * (1 + sample) for sample in range(65)]
     assert case.codes == {}
 
 
@@ -107,22 +106,21 @@ def test_every_query_is_answered_with_its_own_sample(kind: str, loadgen: Recordi
     ids=["few", "many", "dtype", "type", "raises"],
 )
 def test_a_batch_that_goes_wrong_fails_alone(
-    kind: str, wrong: Infer, code: str, loadgen: RecordingLoadGen
+    kind: str, wrong: Infer, code: str, loadgen: IssuingLoadGen
 ) -> None:
     def infer(indices: np.ndarray[Any, Any]) -> Any:
         return wrong(indices) if indices[0] == 50 else echo(indices)
 
     case = harness(kind, infer, loadgen)
     case.issue(4, 4, 4)  # one batch each; the second begins with index 50
-    case.finish()
+    nothing = [None] * 4
+    assert case.finish() == [10, 20, 30, 40, *nothing, 90, 100, 110, 120]
     assert case.codes == {code: 4}
-    for id_ in (1, 4, 9, 12):
-        assert loadgen.answers[id_] == [(np.int64(10 * id_).tobytes(), 0)]
 
 
 @pytest.mark.parametrize("kind", ["inline", "batching"])
 def test_a_backend_that_answers_nothing_fails_its_queries(
-    kind: str, loadgen: RecordingLoadGen
+    kind: str, loadgen: IssuingLoadGen
 ) -> None:
     case = harness(kind, lambda indices: None, loadgen)
     case.issue(3)
@@ -133,7 +131,7 @@ def test_a_backend_that_answers_nothing_fails_its_queries(
 @pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
 @pytest.mark.parametrize("kind", ["batching", "streaming", "two workers"])
 def test_a_worker_that_dies_leaves_no_query_waiting(
-    kind: str, death: type[BaseException], loadgen: RecordingLoadGen
+    kind: str, death: type[BaseException], loadgen: IssuingLoadGen
 ) -> None:
     def infer(indices: np.ndarray[Any, Any]) -> Any:
         raise death("gone")
@@ -149,7 +147,7 @@ def test_a_worker_that_dies_leaves_no_query_waiting(
 
 
 def test_after_an_abort_what_is_queued_does_not_reach_the_backend(
-    loadgen: RecordingLoadGen,
+    loadgen: IssuingLoadGen,
 ) -> None:
     computing, go_on, computed = threading.Event(), threading.Event(), []
 
@@ -170,7 +168,7 @@ def test_after_an_abort_what_is_queued_does_not_reach_the_backend(
 
 
 def test_after_an_abort_the_rest_of_a_query_is_not_computed_inline(
-    loadgen: RecordingLoadGen,
+    loadgen: IssuingLoadGen,
 ) -> None:
     computed = []
 
@@ -185,48 +183,53 @@ def test_after_an_abort_the_rest_of_a_query_is_not_computed_inline(
     assert computed == [10]
 
 
-def streaming(generate: Callable[[Stream], Any], loadgen: RecordingLoadGen) -> Harness:
-    responder = Responder(dtype=np.int64, first_tokens=True)
+def streaming(generate: Callable[[Stream], Any], loadgen: IssuingLoadGen) -> Harness:
+    responder = Responder(dtype=np.int64)
     return Harness(loadgen, responder, StreamingSut(responder, generate, ONE))
 
 
 def test_a_stream_reports_first_tokens_and_completes_in_any_order(
-    loadgen: RecordingLoadGen,
+    loadgen: IssuingLoadGen,
 ) -> None:
     def generate(stream: Stream) -> None:
         stream.first_token([0, 2])
-        for position in reversed(range(len(stream.indices))):
-            stream.complete(position, echo(stream.indices[position : position + 1]))
+        for position in reversed(range(4)):
+            index = stream.indices[position : position + 1, np.newaxis]
+            stream.complete(position, Outputs(index, np.array([2 + position])))
 
-    case = streaming(generate, loadgen)
-    case.issue(4)
-    case.finish()
-    assert loadgen.told[:2] == [("first", 1), ("first", 3)]
-    assert loadgen.completed == [4, 3, 2, 1]
-    assert loadgen.answers[3] == [(np.int64(30).tobytes(), 0)]
-    assert case.codes == {}
+    responder = Responder(dtype=np.int64, token_latencies=True, first_tokens=True)
+    sut = StreamingSut(responder, generate, ONE)
+    slots = responder.open(loadgen.issue(4, first_tokens=True))
+    sut.issue(Query(slots, np.array([10, 20, 30, 40])))
+    sut.flush()
+    assert loadgen.told[:2] == [("first", 0), ("first", 2)]
+    assert loadgen.completed == [3, 2, 1, 0]
+    answers = zip(as_bytes([10, 20, 30, 40]), [2, 3, 4, 5], strict=True)
+    assert loadgen.answers() == list(answers)
+    assert not responder.failures()
+    sut.close()
 
 
-def test_what_a_stream_leaves_out_is_missing(loadgen: RecordingLoadGen) -> None:
+def test_what_a_stream_leaves_out_is_missing(loadgen: IssuingLoadGen) -> None:
     case = streaming(lambda stream: stream.complete(1, echo(stream.indices[1:2])), loadgen)
     case.issue(4)
-    case.finish()
+    assert case.finish() == [None, 20, None, None]
     assert case.codes == {"missing": 3}
 
 
-def test_what_a_stream_completes_twice_is_a_duplicate(loadgen: RecordingLoadGen) -> None:
+def test_what_a_stream_completes_twice_is_a_duplicate(loadgen: IssuingLoadGen) -> None:
     def generate(stream: Stream) -> Outputs:
         stream.complete([0, 1], echo(stream.indices[:2]))
         return echo(stream.indices)
 
     case = streaming(generate, loadgen)
     case.issue(4)
-    case.finish()
+    assert case.finish() == [10, 20, 30, 40]
     assert case.codes == {"duplicate": 2}
 
 
 def test_a_stream_that_raises_half_way_keeps_what_it_has_answered(
-    loadgen: RecordingLoadGen,
+    loadgen: IssuingLoadGen,
 ) -> None:
     def generate(stream: Stream) -> None:
         stream.complete([0, 1], echo(stream.indices[:2]))
@@ -234,14 +237,13 @@ def test_a_stream_that_raises_half_way_keeps_what_it_has_answered(
 
     case = streaming(generate, loadgen)
     case.issue(4)
-    case.finish()
+    assert case.finish() == [10, 20, None, None]
     assert case.codes == {"raised": 2}
-    assert loadgen.answers[2] == [(np.int64(20).tobytes(), 0)]
 
 
 @pytest.mark.parametrize("positions", [[4], [-1], [0.5], ["0"], None, [[0], [1, 2]]], ids=repr)
 def test_positions_outside_the_batch_never_reach_another_batch(
-    positions: Any, loadgen: RecordingLoadGen
+    positions: Any, loadgen: IssuingLoadGen
 ) -> None:
     case = streaming(lambda stream: stream.complete(positions, Outputs(np.arange(1))), loadgen)
     case.issue(4)
@@ -249,15 +251,15 @@ def test_positions_outside_the_batch_never_reach_another_batch(
     assert case.codes == {"raised": 4}
 
 
-def test_positions_of_a_batch_with_gaps_are_its_own(loadgen: RecordingLoadGen) -> None:
+def test_positions_of_a_batch_with_gaps_are_its_own(loadgen: IssuingLoadGen) -> None:
     responder = Responder()
-    responder.open([1, 2, 3, 4])
+    responder.open(loadgen.issue(4))
     stream = Stream(responder, Query(np.array([3, 0]), np.array([30, 0])))
     stream.complete(0, Outputs(np.array([7])))
-    assert loadgen.answers == {4: [(np.int64(7).tobytes(), 0)]}
+    assert loadgen.payloads(left_open=[0, 1, 2]) == [b"", b"", b"", *as_bytes([7])]
 
 
-def test_closing_ends_the_workers(loadgen: RecordingLoadGen) -> None:
+def test_closing_ends_the_workers(loadgen: IssuingLoadGen) -> None:
     before = set(threading.enumerate())
     case = harness("two workers", echo, loadgen)
     case.issue(4)
