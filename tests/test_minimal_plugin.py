@@ -78,20 +78,23 @@ def test_the_example_runs_every_scenario_from_its_wheel(
 ) -> None:
     settings = ["loadgen.min_query_count=700", *settings]  # early stopping wants 662 at p99
     sets = [part for setting in settings for part in ("--set", setting)]
-    arguments = ["run", "digits", "--min-duration", "1", "--scenarios", ",".join(scenarios)]
+    arguments = ["run", "digits", "--min-duration", "0", "--scenarios", ",".join(scenarios)]
     done = installation.run("mlpinf", *arguments, *sets, "--json")
-    runs = json.loads(_checked(done))["runs"]
+    runs = json.loads(done.stdout)["runs"]
+    assert [r["verdict"]["causes"] for r in runs if r["exit_code"]] == []
+    assert done.returncode == 0
     assert [(r["workload"]["scenario"], r["mode"]) for r in runs] == [
         (scenario, mode) for scenario in scenarios for mode in ("performance", "accuracy")
     ]
-    assert all(r["verdict"]["valid"] for r in runs)
     assert all(r["accuracy"]["passed"] for r in runs if r["mode"] == "accuracy")
 
 
 @pytest.mark.slow
 def test_the_example_passes_the_conformance_kit_from_its_wheel(installation: Installation) -> None:
-    report = json.loads(_checked(installation.run("mlpinf", "check", "digits", "--json")))
-    assert {rule["state"] for rule in report["rules"]} == {"passed"}
+    done = installation.run("mlpinf", "check", "digits", "--json")
+    rules = json.loads(done.stdout)["rules"]
+    assert [(r["rule"], r["detail"]) for r in rules if r["state"] != "passed"] == []
+    assert done.returncode == 0
 
 
 @pytest.mark.slow
