@@ -61,7 +61,7 @@ def before_telling(monkeypatch: pytest.MonkeyPatch, action: Any) -> None:
 def test_payloads_live_until_loadgen_has_copied_them(
     loadgen: IssuingLoadGen, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = []
+    kept: list[Any] = []
 
     def take_the_place_of_what_was_freed() -> None:
         gc.collect()

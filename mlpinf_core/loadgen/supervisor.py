@@ -13,16 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 
 from mlpinf_core import events as ev
 from mlpinf_core.errors import ExitCode
+from mlpinf_core.record import unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +145,9 @@ def supervise(
         on_event: called with every event.
         debug: let the child log in detail.
 
+    Raises:
+        PrerequisiteError: the run directory cannot be written.
+
     Whatever is raised here, KeyboardInterrupt included, the child and its own children are gone
     before it is seen by the caller. SIGTERM raises KeyboardInterrupt too, unless the program has
     its own handler for it.
@@ -152,8 +156,8 @@ def supervise(
     with (
         _terminable(),
         os.fdopen(reader, "rb", buffering=0) as pipe,
-        (directory / EVENTS_NAME).open("ab", buffering=0) as kept,
-        (directory / OUTPUT_NAME).open("ab") as output,
+        _appending(directory / EVENTS_NAME) as kept,
+        _appending(directory / OUTPUT_NAME) as output,
     ):
         try:
             child = subprocess.Popen(
@@ -230,7 +234,7 @@ def _listen(
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if (event := ev.parse(line)) is not None:
-                        kept.write(json.dumps(event).encode() + b"\n")
+                        _keep(kept, event)
                         listener.take(event, time.monotonic())
                         on_event(event)
             elif child.poll() is not None:
@@ -243,6 +247,26 @@ def _listen(
     except subprocess.TimeoutExpired:
         return listener, f"the process did not end within {END_GRACE:g} s of its last word"
     return listener, None
+
+
+def _appending(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _keep(kept: IO[bytes], event: Mapping[str, Any]) -> None:
+    """Append an event whole or, where the disk is full, not at all."""
+    line = json.dumps(event).encode() + b"\n"
+    before = kept.tell()
+    try:
+        while line:
+            line = line[kept.write(line) :]
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            kept.truncate(before)
+        raise unwritable(Path(kept.name), error) from error
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
