@@ -10,12 +10,37 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlpinf_core.errors import ExitCode, UnknownNameError
+from mlpinf_core.errors import ConfigurationError, ExitCode, UnknownNameError
 from mlpinf_core.testing import PluginConformance, RuleState, check_plugin
 from mlpinf_core.testing.rules import RULES
 
 if TYPE_CHECKING:
     from conftest import PluginPath
+
+WRAPPER = """
+from mlpinf_core import hookimpl
+
+
+@hookimpl(wrapper=True)
+def make_sut(run):
+    return (yield)
+"""
+
+BACKEND = """
+from mlpinf_core import BackendInfo, hookimpl
+
+
+@hookimpl
+def backends():
+    return [BackendInfo("off-by-none", benchmarks=("null",), summary="as good as echo")]
+
+
+@hookimpl
+def build_backend():
+    from mlpinf_core.builtin.null import NullBackend
+
+    return NullBackend()
+"""
 
 BROKEN = Path(__file__).parent / "broken_plugins"
 
@@ -90,6 +115,35 @@ def test_every_rule_is_a_test_of_the_base_class_and_says_why_it_is_there() -> No
 def test_an_unknown_plugin_is_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="unknown plugin 'cor'"):
         check_plugin("cor")
+
+
+def test_a_benchmark_that_the_plugin_has_no_part_in_is_refused(plugin_path: PluginPath) -> None:
+    install("squares", plugin_path)
+    with pytest.raises(ConfigurationError, match="has no part in benchmark 'null'"):
+        check_plugin("squares", benchmark="null")
+
+
+def test_a_plugin_of_wrappers_only_is_held_to_the_rules_that_need_no_run(
+    plugin_path: PluginPath,
+) -> None:
+    plugin_path.write("meter", WRAPPER)
+    states = {r.rule.name: r.state for r in check_plugin("meter").results}
+    assert {name for name, state in states.items() if state is RuleState.PASSED} == {
+        "entry_point_loads",
+        "light_import",
+        "declarations_are_sane",
+    }
+    assert RuleState.FAILED not in states.values()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scratch")
+def test_a_backend_for_anothers_benchmark_is_checked_by_running_that_benchmark(
+    plugin_path: PluginPath,
+) -> None:
+    plugin_path.write("engine", BACKEND)
+    report = check_plugin("engine", backend="off-by-none", scenarios=("Offline",))
+    assert {r.state for r in report.results} == {RuleState.PASSED}
 
 
 def test_importing_the_kit_does_not_need_pytest() -> None:
