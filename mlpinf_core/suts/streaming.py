@@ -29,7 +29,13 @@ class Stream:
         """int64 [n], the samples to compute."""
 
     def first_token(self, positions: npt.ArrayLike) -> None:
-        """The first tokens of these samples exist now."""
+        """The first tokens of these samples exist now.
+
+        Say so in the thread that will complete them: LoadGen keeps a log a thread, and where the
+        two come from different ones within some 10 ms it may take the completion for the earlier,
+        which is an error in its log. Nor may a thread that has answered samples end before the
+        test does, for that may crash LoadGen.
+        """
         self._responder.first_token(self._at(positions))
 
     def complete(self, positions: npt.ArrayLike, outputs: Outputs) -> None:
