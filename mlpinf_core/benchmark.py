@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +48,11 @@ class Source:
     url: str | None = None
     gated: str | None = None
     setting: str | None = None
+
+    @property
+    def hint(self) -> str | None:
+        """How the user says where the file is."""
+        return f"set {self.setting} to where you have it" if self.setting else None
 
 
 @attrs.frozen
@@ -126,3 +132,14 @@ class BackendInfo:
     summary: str
     settings: type[Any] = NoSettings
     requires: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
+
+    def missing(self) -> list[str]:
+        """The pip requirements whose modules are not installed; imports none of them."""
+        return [pip for module, pip in self.requires.items() if not _is_installed(module)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False

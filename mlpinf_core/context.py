@@ -88,7 +88,7 @@ class Run:
             self.scratch,
             local=local_path(source, self.config),
             progress=progress,
-            remedy=f"set {source.setting} to where you have it" if source.setting else None,
+            remedy=source.hint,
         )
 
 

@@ -132,6 +132,9 @@ class BackendError(MlpinfError):
 class RunError(MlpinfError):
     """The child process of a run ended without finishing it."""
 
+    first_query: float | None = None
+    """Seconds from its start to the beginning of a test; None if it did not get so far."""
+
 
 class LogError(MlpinfError):
     """A LoadGen log is missing, truncated or not what it claims to be."""

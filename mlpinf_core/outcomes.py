@@ -53,7 +53,8 @@ def verdict_of(
     if mode is Mode.ACCURACY:
         answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)
         return judge_accuracy_run(detail, answers, **common), None
-    verdict = judge_performance(detail, config=config, **common)
+    concurrency = (outcome.settings or {}).get("concurrency")
+    verdict = judge_performance(detail, config=config, concurrency=concurrency, **common)
     if isinstance(detail, LogError):
         return verdict, None
     try:

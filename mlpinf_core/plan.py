@@ -14,10 +14,11 @@ import attrs
 
 from mlpinf_core.benchmark import Benchmark, VariantSpec
 from mlpinf_core.config.files import SettingsFile, read_settings_file
-from mlpinf_core.config.layers import Layer
+from mlpinf_core.config.layers import Layer, merge
 from mlpinf_core.config.overrides import environment_layer
 from mlpinf_core.config.resolve import resolve
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError, UnknownNameError
+from mlpinf_core.loadgen.settings import check_expressible
 from mlpinf_core.names import fold
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.rules.model import BenchmarkRules, Limit
@@ -88,11 +89,13 @@ class PlannedRun:
     def config(self, plugins: Plugins, mode: Mode, *more: Layer) -> Config:
         """The settings of one mode, with layers that were found out later below the user's own."""
         layers = (*self.layers[mode][:2], *more, *self.layers[mode][2:])
-        return resolve(
+        config = resolve(
             layers,
             benchmark_settings=self.benchmark.settings,
             backend_settings=lambda name: plugins.backend(self.benchmark.name, name).settings,
         )
+        proper = plugins.backend(self.benchmark.name, config.run.backend).name
+        return attrs.evolve(config, run=attrs.evolve(config.run, backend=proper))
 
 
 @attrs.frozen
@@ -116,6 +119,8 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
             "no benchmark was named",
             remedy="name one: `mlpinf list` shows what is installed",
         )
+    if not request.modes:
+        raise ConfigurationError("no mode was named", remedy="choose performance, accuracy or both")
     files = [read_settings_file(path) for path in request.files]
     _check_names(files, plugins)
     environment = environment_layer(os.environ)
@@ -124,7 +129,7 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
     left_out: list[str] = []
     for name in request.benchmarks:
         benchmark = plugins.benchmark(name)
-        rules = rules_of(benchmark, request.round)
+        rules = load_round(request.round).rules_of(benchmark.name, benchmark.rules)
         variant = _variant(request, benchmark)
         if (spec := benchmark.variant(variant)).unavailable is not None:
             others = [v for v in benchmark.variants if v is not variant]
@@ -140,7 +145,8 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
                 continue
             run = _planned(request, benchmark, variant, rules, scenario, files, user)
             for mode in run.modes:
-                run.config(plugins, mode)  # every mistake is told before anything runs
+                # Every mistake is told before anything runs.
+                check_expressible(run.config(plugins, mode).loadgen, scenario)
             runs[run.workload] = run
     if not runs:
         raise ConfigurationError(
@@ -148,14 +154,6 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
             remedy="choose other benchmarks, scenarios or another category",
         )
     return Plan(tuple(runs.values()), tuple(left_out), request.output)
-
-
-def rules_of(benchmark: Benchmark, round_name: str) -> BenchmarkRules:
-    """The benchmark's rules in a round: the round's own, or those that the benchmark brings."""
-    round_ = load_round(round_name)
-    if benchmark.rules is not None:
-        return round_.complete(benchmark.rules)
-    return round_.benchmark(benchmark.name)
 
 
 def _check_names(files: Iterable[SettingsFile], plugins: Plugins) -> None:
@@ -226,25 +224,22 @@ def _planned(
         request.power,
     )
     own = _variant_layer(benchmark, spec, workload)
+    rules_layer = _rules_layer(request.round, benchmark, rules, scenario)
     layers = {}
     for mode in request.modes:
-        backend = _backend_name(spec, request.layers)
-        from_files = [
-            layer
-            for file in files
-            for layer in file.layers(workload, mode, backend, aliases=benchmark.aliases)
-        ]
-        rules_layer = _rules_layer(request.round, rules, scenario)
-        layers[mode] = (rules_layer, own, *from_files, *user, *request.layers)
+
+        def stacked(backend: str | None, mode: Mode = mode) -> tuple[Layer, ...]:
+            from_files = [
+                layer
+                for file in files
+                for layer in file.layers(workload, mode, backend, aliases=benchmark.aliases)
+            ]
+            return (rules_layer, own, *from_files, *user, *request.layers)
+
+        # Entries may select by the backend, which the layers themselves choose.
+        chosen = merge(stacked(None))[0].get("run", {}).get("backend", spec.backend)
+        layers[mode] = stacked(str(chosen))
     return PlannedRun(workload, request.modes, benchmark, rules, layers, limits.get(target, {}))
-
-
-def _backend_name(spec: VariantSpec, layers: Iterable[Layer]) -> str:
-    """The backend that ``[[for]]`` entries select by: the command line's, or the variant's."""
-    chosen = spec.backend
-    for layer in layers:
-        chosen = str(layer.values.get("run", {}).get("backend", chosen))
-    return chosen
 
 
 def _accuracy_target(request: Request, benchmark: Benchmark, known: tuple[str, ...]) -> str:
@@ -259,7 +254,9 @@ def _accuracy_target(request: Request, benchmark: Benchmark, known: tuple[str, .
     return request.accuracy_target
 
 
-def _rules_layer(round_name: str, rules: BenchmarkRules, scenario: Scenario) -> Layer:
+def _rules_layer(
+    round_name: str, benchmark: Benchmark, rules: BenchmarkRules, scenario: Scenario
+) -> Layer:
     """What the round says, as settings."""
     round_ = load_round(round_name)
     values: dict[str, Any] = {
@@ -271,8 +268,11 @@ def _rules_layer(round_name: str, rules: BenchmarkRules, scenario: Scenario) -> 
     }
     if scenario is Scenario.MULTI_STREAM:
         values["samples_per_query"] = round_.defaults.samples_per_query
-    if scenario is Scenario.OFFLINE:
-        values["min_query_count"] = rules.offline_min_samples
+    values["min_query_count"] = (
+        rules.offline_min_samples
+        if scenario is Scenario.OFFLINE
+        else rules.min_queries.get(scenario)
+    )
     latency = rules.latency.get(scenario)
     if latency is not None:
         values["target_latency_percentile"] = latency.percentile
@@ -281,15 +281,14 @@ def _rules_layer(round_name: str, rules: BenchmarkRules, scenario: Scenario) -> 
         values["target_latency_ms"] = latency.latency_ms
         if latency.ttft_ms is not None and latency.latency_ms is None:
             values["target_latency_ms"] = 0.0  # LoadGen judges by TTFT and TPOT instead
-    return Layer(
-        f"round {round_.name}", {"loadgen": {k: v for k, v in values.items() if v is not None}}
-    )
+    origin = f"round {round_.name}"
+    if benchmark.rules is not None:
+        origin = f"rules of {benchmark.name}, {origin}"
+    return Layer(origin, {"loadgen": {k: v for k, v in values.items() if v is not None}})
 
 
 def _variant_layer(benchmark: Benchmark, spec: VariantSpec, workload: Workload) -> Layer:
     """What the benchmark says of this variant and scenario, as settings."""
-    from mlpinf_core.config.layers import merge
-
     parts = [
         Layer("", {"run": {"backend": spec.backend}}),
         Layer("", spec.defaults),

@@ -31,6 +31,7 @@ from mlpinf_core.discovery import (
 )
 from mlpinf_core.errors import MlpinfError, PluginError, UnknownNameError
 from mlpinf_core.names import fold
+from mlpinf_core.rules import ROUNDS, load_round
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,11 +63,13 @@ class Plugins:
         """
         self._modules: dict[str, Any] = {}
         self._infos: dict[str, PluginInfo] = {}
-        self._benchmarks: dict[str, tuple[Benchmark, PluginInfo]] = {}
-        self._backends: list[tuple[BackendInfo, PluginInfo]] = []
+        self._offers: list[tuple[Benchmark, PluginInfo]] = []
+        self._backends: dict[tuple[str, str], tuple[BackendInfo, PluginInfo]] = {}
         self._refused: dict[str, str] = {}
         found = installed() if candidates is None else map(given, candidates)
         self._load(sorted(found, key=lambda c: (c.name, c.distribution)), set(disabled))
+        self._named = self._settle_names()
+        self._benchmarks = {b.name: (b, info) for b, info in self._named.values()}
 
     @classmethod
     def from_environment(cls) -> Plugins:
@@ -92,14 +95,17 @@ class Plugins:
             UnknownNameError: nobody offers it.
         """
         wanted = fold(name)
-        for benchmark, _ in self._benchmarks.values():
-            if wanted in map(fold, (benchmark.name, *benchmark.aliases)):
-                return benchmark
-        for refused, reason in self._refused.items():
-            if fold(refused) == wanted:
-                raise MlpinfError(reason, remedy=f"uninstall one, or name it in {DISABLE_VARIABLE}")
-        broken = [i for i in self._infos.values() if i.state is not PluginState.LOADED]
-        hint = "; ".join(f"plugin {i.name!r} is not usable: {i.detail}" for i in broken)
+        if wanted in self._named:
+            return self._named[wanted][0]
+        remedy = f"uninstall one, or name it in {DISABLE_VARIABLE}"
+        if wanted in self._refused:
+            raise MlpinfError(self._refused[wanted], remedy=remedy)
+        unusable = [i for i in self._infos.values() if i.state is not PluginState.LOADED]
+        hint = "; ".join(f"plugin {i.name!r} is not usable: {i.detail}" for i in unusable)
+        broken = [i for i in unusable if i.state is not PluginState.DISABLED]
+        if broken and wanted in _known_to_rounds():
+            # Nobody else offers what MLPerf has: it must have been one of these.
+            raise broken[0].error(f"benchmark {name!r} is not offered: {hint}", remedy="mend it")
         error = UnknownNameError("benchmark", name, sorted(self._benchmarks))
         if hint:
             error.remedy = f"{error.remedy} ({hint})"
@@ -111,19 +117,16 @@ class Plugins:
 
     def backends(self, benchmark: str) -> list[BackendInfo]:
         """The backends for a benchmark (proper name), whoever offers them."""
-        return [info for info, _ in self._backends if benchmark in info.benchmarks]
+        return [info for (name, _), (info, _) in self._backends.items() if name == benchmark]
 
     def backend(self, benchmark: str, name: str) -> BackendInfo:
-        """One backend for a benchmark.
+        """One backend for a benchmark, whatever way its name is spelt.
 
         Raises:
+            MlpinfError: two plugins offer it.
             UnknownNameError: there is none of that name.
         """
-        known = {info.name: info for info in self.backends(benchmark)}
-        for key, info in known.items():
-            if fold(key) == fold(name):
-                return info
-        raise UnknownNameError(f"backend of {benchmark}", name, sorted(known))
+        return self._backend(benchmark, name)[0]
 
     # -- calling ---------------------------------------------------------------------------------
 
@@ -134,8 +137,8 @@ class Plugins:
             MlpinfError: as the plugin raised it.
             PluginError: the plugin raised anything else, or returned None.
         """
-        owner = self._provider(benchmark, backend) if hook == "build_backend" else None
-        owner = owner or self.owner(benchmark)
+        offers = hook == "build_backend"
+        owner = self._backend(benchmark, backend)[1] if offers else self.owner(benchmark)
         caller = getattr(self._manager_of(owner.name).hook, hook)
         try:
             result = caller(**arguments)
@@ -168,7 +171,7 @@ class Plugins:
         except MlpinfError:
             raise
         except Exception as error:  # noqa: BLE001 - raised again with the plugin's name
-            provider = self._provider(benchmark, backend) or self.owner(benchmark)
+            provider = self._backend(benchmark, backend)[1]
             _reraise(error, self._culprit(error, provider), step)
 
     def notify(self, hook: str, **arguments: Any) -> None:
@@ -235,29 +238,59 @@ class Plugins:
             backends=tuple(backend.name for backend in backends),
         )
         self._modules[candidate.name] = module
-        for benchmark in benchmarks:
-            self._offer(benchmark, info)
-        self._backends += [(backend, info) for backend in backends]
+        self._offers += [(benchmark, info) for benchmark in benchmarks]
+        for backend in backends:
+            for name in backend.benchmarks:
+                self._offer_backend(name, backend, info)
         return info
 
-    def _offer(self, benchmark: Benchmark, info: PluginInfo) -> None:
-        """Take a benchmark in, unless another plugin has the name: then neither gets it."""
-        if benchmark.name in self._refused:
-            self._refused[benchmark.name] += f" and {info.distribution} {info.version}"
-            return
-        held = self._benchmarks.pop(benchmark.name, None)
-        if held is None:
-            self._benchmarks[benchmark.name] = (benchmark, info)
-            return
-        who = f"{held[1].distribution} {held[1].version} and {info.distribution} {info.version}"
-        self._refused[benchmark.name] = f"benchmark {benchmark.name!r} is offered by {who}"
-        log.warning("%s; neither is used", self._refused[benchmark.name])
+    def _settle_names(self) -> dict[str, tuple[Benchmark, PluginInfo]]:
+        """Every name and alias, folded, to the one benchmark it means.
 
-    def _provider(self, benchmark: str, backend: str) -> PluginInfo | None:
-        for info, plugin in self._backends:
-            if info.name == backend and benchmark in info.benchmarks:
-                return plugin
-        return None
+        Of a name that two plugins offer, neither is used. Proper names stand above aliases, so
+        that nobody takes another's benchmark by an alias.
+        """
+        named: dict[str, tuple[Benchmark, PluginInfo]] = {}
+        for aliases in (False, True):
+            claims: dict[str, list[tuple[Benchmark, PluginInfo]]] = {}
+            for benchmark, info in self._offers:
+                for name in benchmark.aliases if aliases else (benchmark.name,):
+                    if fold(name) not in named and fold(name) not in self._refused:
+                        claims.setdefault(fold(name), []).append((benchmark, info))
+            for name, offers in claims.items():
+                if len({(b.name, info.name) for b, info in offers}) == 1:
+                    named[name] = offers[0]
+                else:
+                    who = " and ".join(f"{i.distribution} {i.version}" for _, i in offers)
+                    what = f"benchmark {offers[0][0].name!r} is offered by {who}"
+                    self._refused[name] = what
+                    log.warning("%s; neither is used", what)
+        refused = {b.name for b, _ in self._offers if fold(b.name) in self._refused}
+        return {name: offer for name, offer in named.items() if offer[0].name not in refused}
+
+    def _offer_backend(self, benchmark: str, backend: BackendInfo, info: PluginInfo) -> None:
+        """Take a backend in, unless another plugin has the name: then neither gets it."""
+        key = (benchmark, fold(backend.name))
+        label = "/".join(key)
+        held = self._backends.pop(key, None)
+        if held is None and label not in self._refused:
+            self._backends[key] = (backend, info)
+            return
+        if held is not None:
+            first = f"{held[1].distribution} {held[1].version}"
+            self._refused[label] = f"backend {backend.name!r} of {benchmark} is offered by {first}"
+        self._refused[label] += f" and {info.distribution} {info.version}"
+        log.warning("%s; neither is used", self._refused[label])
+
+    def _backend(self, benchmark: str, name: str) -> tuple[BackendInfo, PluginInfo]:
+        key = (benchmark, fold(name))
+        if key in self._backends:
+            return self._backends[key]
+        if (label := "/".join(key)) in self._refused:
+            remedy = f"uninstall one, or name it in {DISABLE_VARIABLE}"
+            raise MlpinfError(self._refused[label], remedy=remedy)
+        known = sorted(backend.name for backend in self.backends(benchmark))
+        raise UnknownNameError(f"backend of {benchmark}", name, known)
 
     @functools.cache  # noqa: B019 - lives as long as the process does
     def _manager_of(self, owner: str) -> pluggy.PluginManager:
@@ -281,6 +314,12 @@ class Plugins:
                 culprit = self._infos[roots[where]]
             trace = trace.tb_next
         return culprit
+
+
+@functools.cache
+def _known_to_rounds() -> frozenset[str]:
+    names = {name for round_ in ROUNDS for name in load_round(round_).benchmarks}
+    return frozenset(map(fold, names))
 
 
 def _root(module: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import importlib.metadata
-import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +68,12 @@ def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
 
 def expected_seconds(planned: PlannedRun, plugins: Plugins, mode: Mode) -> float | None:
     """The least that a run takes, as far as its configuration tells; None where it doesn't."""
-    config = planned.config(plugins, mode)
+    loadgen = planned.config(plugins, mode).loadgen
+    rate = loadgen.target_qps if planned.workload.scenario.is_poisson else None
     if mode is Mode.PERFORMANCE:
-        return config.loadgen.min_duration
-    if planned.workload.scenario.is_poisson and config.loadgen.target_qps:
-        return planned.rules.dataset_size / config.loadgen.target_qps
-    return None
+        issuing = (loadgen.min_query_count or 0) / rate if rate else 0.0
+        return max(loadgen.min_duration or 0.0, issuing)
+    return (loadgen.performance_sample_count or 0) / rate if rate else None
 
 
 def _loadgen(plan: Plan) -> Check:
@@ -145,11 +144,7 @@ def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
     for planned in plan.runs:
         config = planned.config(plugins, planned.modes[0])
         backend = plugins.backend(planned.benchmark.name, config.run.backend)
-        missing = [
-            requirement
-            for module, requirement in backend.requires.items()
-            if importlib.util.find_spec(module) is None
-        ]
+        missing = backend.missing()
         name = f"backend of {planned.benchmark.name}"
         if missing:
             yield Check(

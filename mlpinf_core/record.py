@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.errors import LogError, PrerequisiteError
+from mlpinf_core.hashing import write_atomically
+from mlpinf_core.machine import total_memory, usable_processors
 from mlpinf_core.rules import load_round
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from mlpinf_core.plugins import PluginInfo
@@ -71,9 +74,19 @@ def make(
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a file of the run directory whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    text = json.dumps(finite(data), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, text.encode())
+
+
+def finite(data: Any) -> Any:
+    """The same data with None for numbers that JSON does not have: NaN and the infinities."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return data
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -90,7 +103,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise LogError(f"{path.name} cannot be read: {error}", where=str(path)) from error
-    if not isinstance(data, dict) or data.get("format", FORMAT) > FORMAT:
+    if not isinstance(data, dict):
+        raise LogError(f"{path.name} is damaged: it holds no object", where=str(path))
+    if data.get("format", FORMAT) > FORMAT:
         raise LogError(
             f"{path.name} was written by a later mlpinf", where=str(path), remedy="upgrade mlpinf"
         )
@@ -140,15 +155,6 @@ def _system() -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processors": os.cpu_count(),
-        "usable_processors": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_bytes": _memory(),
+        "usable_processors": usable_processors(),
+        "memory_bytes": total_memory(),
     }
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None

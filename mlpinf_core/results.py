@@ -8,10 +8,10 @@ from typing import Any, Final
 import attrs
 
 from mlpinf_core.accuracy import AccuracyResult
-from mlpinf_core.errors import ExitCode
+from mlpinf_core.errors import ExitCode, LogError
 from mlpinf_core.logs.result import Performance
 from mlpinf_core.record import FORMAT, read_json, write_json
-from mlpinf_core.verdict import Verdict
+from mlpinf_core.verdict import Cause, Verdict
 from mlpinf_core.vocabulary import Mode, Workload
 
 RESULT_NAME: Final = "result.json"
@@ -26,6 +26,7 @@ class RunResult:
         directory: of the run; everything it wrote.
         performance: what LoadGen measured; None of an accuracy run, and where there is no log.
         accuracy: the scores; None of a performance run, and of one that was not scored.
+        unscored: why a complete accuracy run has no scores; None where it has.
         exit_code: what this run alone would end the process with.
         first_query_seconds: from the start of the child process to the first query.
         loadgen: version, embedded round and whether seeds were enforced.
@@ -38,6 +39,7 @@ class RunResult:
     exit_code: ExitCode
     performance: Performance | None = None
     accuracy: AccuracyResult | None = None
+    unscored: Cause | None = None
     first_query_seconds: float | None = None
     loadgen: dict[str, Any] = attrs.field(factory=dict)
 
@@ -57,6 +59,7 @@ class RunResult:
             "exit_code": int(self.exit_code),
             "performance": self.performance and self.performance.to_dict(),
             "accuracy": self.accuracy and self.accuracy.to_dict(),
+            "unscored": self.unscored and attrs.asdict(self.unscored),
             "first_query_seconds": self.first_query_seconds,
             "loadgen": self.loadgen,
         }
@@ -75,7 +78,19 @@ class RunResult:
             LogError: there is no result in it, or it is damaged.
         """
         data = read_json(directory / RESULT_NAME)
+        try:
+            return cls._from_dict(data, directory)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LogError(
+                f"{RESULT_NAME} is damaged: {type(error).__name__}: {error}",
+                where=str(directory / RESULT_NAME),
+                remedy="run it again",
+            ) from error
+
+    @classmethod
+    def _from_dict(cls, data: dict[str, Any], directory: Path) -> RunResult:
         performance, accuracy = data.get("performance"), data.get("accuracy")
+        unscored = data.get("unscored")
         return cls(
             workload=Workload.from_dict(data["workload"]),
             mode=Mode(data["mode"]),
@@ -84,6 +99,7 @@ class RunResult:
             exit_code=ExitCode(data["exit_code"]),
             performance=performance and Performance.from_dict(performance),
             accuracy=accuracy and AccuracyResult.from_dict(accuracy),
+            unscored=unscored and Cause(**unscored),
             first_query_seconds=data.get("first_query_seconds"),
             loadgen=data.get("loadgen", {}),
         )
@@ -113,6 +129,8 @@ class Results:
             ExitCode.INVALID,
             ExitCode.ACCURACY,
         )
+        if not self.runs:
+            return ExitCode.USAGE  # nothing was run, so nothing is OK
         codes = {run.exit_code for run in self.runs}
         return next((code for code in order if code in codes), ExitCode.OK)
 

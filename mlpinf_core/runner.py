@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from mlpinf_core import accuracy as judging
 from mlpinf_core import record
 from mlpinf_core.config import dump
@@ -16,9 +14,9 @@ from mlpinf_core.errors import (
     InterruptedRunError,
     MlpinfError,
     PluginError,
-    PrerequisiteError,
     RunError,
 )
+from mlpinf_core.hashing import write_atomically
 from mlpinf_core.loadgen.supervisor import Outcome, supervise
 from mlpinf_core.outcomes import cause_of, causes_of, error_of, interrupted, trouble_of, verdict_of
 from mlpinf_core.preflight import needs_measuring
@@ -98,7 +96,7 @@ class Runner:
                     continue
                 result = self._one(planned, mode, session)
                 results.append(result)
-                self._reporter.finished(result)
+                self._finished(result)
                 if result.exit_code is ExitCode.INTERRUPTED:
                     error = InterruptedRunError(
                         "interrupted", where=str(result.directory), remedy="start it again"
@@ -108,6 +106,12 @@ class Runner:
                 if result.exit_code is ExitCode.FAILED and result.first_query_seconds is None:
                     broken.add(key)  # what failed before the test fails again in the next one
         return Results(tuple(results), session, tuple(skipped))
+
+    def _finished(self, result: RunResult) -> None:
+        try:
+            self._reporter.finished(result)
+        except Exception:
+            log.exception("a result could not be shown")
 
     # -- one run ---------------------------------------------------------------------------------
 
@@ -123,10 +127,16 @@ class Runner:
             result = self._judge(planned, mode, config, directory, outcome)
         except KeyboardInterrupt:
             result = _undone(planned, mode, directory, interrupted(), ExitCode.INTERRUPTED)
-        except (PrerequisiteError, RunError, PluginError) as error:
-            result = _undone(planned, mode, directory, cause_of(error), error.exit_code)
-        except OSError as error:
-            raise unwritable(directory, error) from error
+        except MlpinfError as error:
+            began = getattr(error, "first_query", None)
+            result = _undone(
+                planned, mode, directory, cause_of(error), error.exit_code, first_query=began
+            )
+        except Exception as error:
+            # A bug of ours must not take the other runs' results with it.
+            log.exception("%s %s", planned.workload, mode)
+            cause = Cause("internal", f"{type(error).__name__}: {error}", "run again with -v")
+            result = _undone(planned, mode, directory, cause, ExitCode.FAILED)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             result.write()
@@ -203,11 +213,13 @@ class Runner:
             cause = trouble_of(outcome)
             rate = (outcome.result or {}).get("rate")
             if cause is not None or not rate:
-                raise RunError(
+                failed = RunError(
                     "the measured pass failed: " + (cause.message if cause else "no rate"),
                     where=str(directory),
                     remedy=(cause.suggestion if cause else None) or "set loadgen.target_qps",
                 )
+                failed.first_query = outcome.first_query
+                raise failed
             unit = "queries/s" if scenario.is_stream else "samples/s"
             self._rates[key] = (rate, f"measured {rate:.4g} {unit}")
         return self._rates[key]
@@ -224,10 +236,10 @@ class Runner:
         if outcome.error is not None and outcome.first_query is None:
             exit_code = ExitCode(outcome.error["exit_code"])  # before the test, as it says itself
         scored: AccuracyResult | None = None
-        if mode is Mode.ACCURACY and verdict.valid and planned.limits:
-            scored, cause = self._score(planned, config, directory)
-            if cause is not None:
-                verdict = attrs.evolve(verdict, notes=(*verdict.notes, cause.message))
+        unscored: Cause | None = None
+        if mode is Mode.ACCURACY and verdict.valid:
+            scored, unscored = self._score(planned, config, directory)
+            if unscored is not None:
                 exit_code = ExitCode.FAILED
             elif scored is not None and not scored.passed:
                 exit_code = ExitCode.ACCURACY
@@ -239,6 +251,7 @@ class Runner:
             exit_code=exit_code,
             performance=performance,
             accuracy=scored,
+            unscored=unscored,
             first_query_seconds=outcome.first_query,
             loadgen={
                 name: value
@@ -259,7 +272,10 @@ class Runner:
             result = judging.judge(scores, planned.limits)
         except MlpinfError as error:
             return None, cause_of(error)
-        (directory / "accuracy.txt").write_text(judging.text(result) + "\n", encoding="utf-8")
+        try:
+            write_atomically(directory / "accuracy.txt", f"{judging.text(result)}\n".encode())
+        except OSError as error:
+            return None, cause_of(unwritable(directory, error))
         return result, None
 
 
@@ -287,7 +303,13 @@ class Preparer(Runner):
         for planned in self._plan.runs:
             mode = planned.modes[0]
             config = planned.config(self._plugins, mode)
-            key = (planned.workload.benchmark, planned.workload.variant, config.run.backend)
+            key = (
+                planned.workload.benchmark,
+                planned.workload.variant,
+                str(config.benchmark),
+                config.run.backend,
+                str(config.backend),
+            )
             if key in done:
                 continue
             done.add(key)
@@ -299,8 +321,16 @@ class Preparer(Runner):
 
 
 def _undone(
-    planned: PlannedRun, mode: Mode, directory: Path, cause: Cause, exit_code: ExitCode
+    planned: PlannedRun,
+    mode: Mode,
+    directory: Path,
+    cause: Cause,
+    exit_code: ExitCode,
+    *,
+    first_query: float | None = None,
 ) -> RunResult:
     """The result of a run that did not come to an end."""
     verdict = Verdict(valid=False, causes=(cause,), notes=())
-    return RunResult(planned.workload, mode, directory, verdict, exit_code)
+    return RunResult(
+        planned.workload, mode, directory, verdict, exit_code, first_query_seconds=first_query
+    )

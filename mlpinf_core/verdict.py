@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -78,6 +79,7 @@ def judge_performance(
     sample_count: int,
     failures: Sequence[Cause] = (),
     notes: Sequence[str] = (),
+    concurrency: int | None = None,
 ) -> Verdict:
     """Judge a performance run; never raises for what is in the log.
 
@@ -91,6 +93,8 @@ def judge_performance(
         sample_count: samples in the data set of the variant that was run.
         failures: what the run itself saw go wrong (failed queries, a crash, an interruption).
         notes: what the caller has to add (a wheel of another round, say).
+        concurrency: most samples that the SUT computes at the same time, where it told; None means
+            what ``sut.max_batch_size`` and ``sut.workers`` say.
     """
     causes = list(failures)
     least = load_round(workload.round).min_duration_s
@@ -99,11 +103,12 @@ def judge_performance(
     causes += _causes_of_any_run(detail, workload, Mode.PERFORMANCE)
     more = [*notes, *notes_of_performance(detail, workload, rules, least)]
     if detail.finished:
-        concurrency = config.sut.max_batch_size * config.sut.workers
+        concurrency = concurrency or config.sut.max_batch_size * config.sut.workers
         try:
             causes += _causes_of_performance(detail, workload.scenario, concurrency, sample_count)
             if not causes and workload.scenario.is_poisson:
-                more += reasons.room(detail, concurrency)
+                with contextlib.suppress(ArithmeticError, ValueError):  # it is only advice
+                    more += reasons.room(detail, concurrency)
         except LogError as error:
             causes.append(_unreadable("log-incomplete", error))
     return Verdict.of(causes, more)

@@ -136,7 +136,7 @@ def test_a_damaged_record_is_an_error_that_names_the_file(tmp_path: Path) -> Non
     assert outcome.exit_code == outcome.error["exit_code"] != 0
 
 
-def test_what_a_listener_raises_ends_the_child_first(tmp_path: Path) -> None:
+def test_what_interrupts_a_listener_ends_the_child_first(tmp_path: Path) -> None:
     directory = directory_for(tmp_path, Scenario.SERVER, Mode.PERFORMANCE, min_duration=600)
     started: list[subprocess.Popen[bytes]] = []
 
@@ -145,21 +145,31 @@ def test_what_a_listener_raises_ends_the_child_first(tmp_path: Path) -> None:
             super().__init__(*arguments, **options)
             started.append(self)
 
-    class ListenerError(Exception):
-        pass
-
     def listen(event: Mapping[str, Any]) -> None:
         if event["event"] == "progress":
-            raise ListenerError
+            raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlpinf_core.loadgen.supervisor.subprocess.Popen", Recorded)
-        with pytest.raises(ListenerError):
+        with pytest.raises(KeyboardInterrupt):
             supervise("execute", directory, start_timeout=60, hang_timeout=60, on_event=listen)
     (process,) = started
     assert process.returncode is not None
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_a_display_that_fails_takes_no_run_with_it(tmp_path: Path) -> None:
+    directory = directory_for(tmp_path, Scenario.OFFLINE, Mode.ACCURACY)
+    heard = []
+
+    def listen(event: Mapping[str, Any]) -> None:
+        heard.append(event["event"])
+        raise ValueError("[/data] is not markup")
+
+    outcome = supervise("execute", directory, start_timeout=60, hang_timeout=60, on_event=listen)
+    assert outcome.exit_code == 0
+    assert "result" in heard
 
 
 def test_children_can_be_supervised_from_another_thread(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def cli(ctx: click.Context, verbose: int) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script: run a command, print its error if it has one, exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # it is ignored under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -119,9 +121,8 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:  # `mlpinf list | head`
-        sys.stderr.close()
-        return 0
+    except SystemExit as stop:  # click's own word for a reader that went away: `mlpinf list | head`
+        return int(stop.code or 0) if stop.code != 1 else 0
     except Exception as error:  # noqa: BLE001 - the one place where every error ends
         from mlpinf_core.cli.console import show_error
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlpinf_core.errors import ExitCode, MlpinfError
+from mlpinf_core.record import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -35,7 +39,17 @@ def set_up_logging(verbose: int) -> None:
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(data, indent=1))
+    click.echo(json.dumps(finite(data), indent=1, allow_nan=False))
+
+
+@contextlib.contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Let ``mlpinf run ... | head`` end with the run's code, not with that of a broken pipe."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_table(

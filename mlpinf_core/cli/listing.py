@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,10 +93,7 @@ def _benchmark(benchmark: Benchmark, plugins: Plugins) -> dict[str, Any]:
 
 
 def _backend(backend: BackendInfo) -> dict[str, Any]:
-    missing = [
-        r for module, r in backend.requires.items() if importlib.util.find_spec(module) is None
-    ]
-    return {"name": backend.name, "summary": backend.summary, "missing": missing}
+    return {"name": backend.name, "summary": backend.summary, "missing": backend.missing()}
 
 
 def _backend_line(backend: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -
 
         for source, local in sources.items():
             with transfer_progress(source) as progress:
-                downloads.fetch(source, scratch, local=local, progress=progress)
+                downloads.fetch(source, scratch, local=local, progress=progress, remedy=source.hint)
     rows = [(s, downloads.status(s, scratch, local=local)) for s, local in sources.items()]
     if as_json:
         print_json(

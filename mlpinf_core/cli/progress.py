@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rich.markup import escape
+
 from mlpinf_core import events as ev
 from mlpinf_core.cli.console import console
 
@@ -51,9 +53,8 @@ class ConsoleReporter:
 
     def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
         """A child process starts."""
-        self._label = f"{planned.workload} {mode}"
-        if task == "measure":
-            self._label = f"{planned.workload} measured pass"
+        what = "measured pass" if task == "measure" else mode
+        self._label = escape(f"{planned.workload} {what}")
         self._enter("scoring" if task == "score" else "starting")
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -62,13 +63,14 @@ class ConsoleReporter:
         if kind == ev.PHASE:
             self._enter(event["name"])
         elif kind == ev.STEP:
+            text = escape(event["text"])
             if not self._console.is_terminal:
-                self._once(f"{self._label}: {event['text']}")
-            self._say(event["text"] + _share(event["done"], event["total"]))
+                self._once(f"{self._label}: {text}")
+            self._say(text + _share(event["done"], event["total"]))
         elif kind == ev.PROGRESS:
             self._say(self._counts(event))
         elif kind == ev.FAILURE and event["count"] is None:
-            self._line(f"[bold red]failure[/] {self._label}: {event['message']}")
+            self._line(f"[bold red]failure[/] {self._label}: {escape(event['message'])}")
         elif kind == ev.ERROR and self._verbose and event.get("traceback"):
             self._console.out(event["traceback"], highlight=False)
         elif kind == ev.SETTINGS and event["seeds_enforced"]:
@@ -84,12 +86,12 @@ class ConsoleReporter:
         verdict = "[green]VALID[/]" if result.verdict.valid else "[bold red]INVALID[/]"
         if result.accuracy is not None:
             verdict += ", accuracy " + ("passed" if result.accuracy.passed else "[red]missed[/]")
-        self._line(f"{result.workload} {result.mode}: {verdict}")
+        self._line(f"{escape(str(result.workload))} {result.mode}: {verdict}")
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _enter(self, phase: str) -> None:
-        self._phase = phase
+        self._phase = escape(phase)
         self._phase_began = self._said = time.monotonic()
         self._show(f"{self._label}: {phase}")
         if not self._console.is_terminal and phase in ("measuring", "running"):

@@ -77,7 +77,7 @@ def _print_why(run: RunResult) -> None:
     if run.accuracy is not None:
         scores = ", ".join(_score(score) for score in run.accuracy.scores)
         click.echo(f"{what}: {scores}")
-    for cause in run.verdict.causes:
+    for cause in (*run.verdict.causes, *([run.unscored] if run.unscored else [])):
         click.echo(click.style(f"{what}: ", bold=True) + cause.message)
         if cause.suggestion:
             click.echo(f"  remedy: {cause.suggestion}")

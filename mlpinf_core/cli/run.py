@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
@@ -122,6 +122,12 @@ def repeated(request: Request, directory: Path) -> Request:
 
 def show_results(results: Results, *, as_json: bool, now: bool = True) -> int:
     """Print what the runs came to, now or earlier; returns their exit code."""
+    with readers_may_leave():
+        _print_results(results, as_json=as_json, now=now)
+    return int(results.exit_code)
+
+
+def _print_results(results: Results, *, as_json: bool, now: bool) -> None:
     if as_json:
         print_json(
             {
@@ -135,7 +141,6 @@ def show_results(results: Results, *, as_json: bool, now: bool = True) -> int:
         from mlpinf_core.cli.report import print_results
 
         print_results(results, now=now)
-    return int(results.exit_code)
 
 
 def _show_plan(plan: Plan, plugins: Plugins, *, as_json: bool) -> int:

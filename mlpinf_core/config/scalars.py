@@ -77,12 +77,12 @@ def to_int(value: Any, kind: Any) -> int:
 
 
 def to_float(value: Any, kind: Any) -> float:
-    """Numbers; never a boolean, and never NaN, which no limit would catch."""
+    """Finite numbers; never a boolean, and never NaN, which no limit would catch."""
     if isinstance(value, int) and not isinstance(value, bool):
         number = _float(value)
     else:
         number = _number(value)
-    if number is None or math.isnan(number):
+    if number is None or not math.isfinite(number):
         refuse(value, kind)
     return number
 

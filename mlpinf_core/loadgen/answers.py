@@ -63,7 +63,14 @@ class Answers:
         return int(self.n_tokens.sum())
 
 
-def lay_out(outputs: object, count: int, dtype: np.dtype[Any] | None, *, tokens: bool) -> Answers:
+def lay_out(
+    outputs: object,
+    count: int,
+    dtype: np.dtype[Any] | None,
+    *,
+    tokens: bool,
+    least_tokens: int = 0,
+) -> Answers:
     """Check outputs and find their memory.
 
     Args:
@@ -71,6 +78,7 @@ def lay_out(outputs: object, count: int, dtype: np.dtype[Any] | None, *, tokens:
         count: samples in the batch, at least 1.
         dtype: that responses must have; None admits any.
         tokens: whether every response needs a token count.
+        least_tokens: fewest tokens that LoadGen takes in a response.
 
     Raises:
         UnfitError: they do not fit, or are nothing that outputs may be.
@@ -89,7 +97,7 @@ def lay_out(outputs: object, count: int, dtype: np.dtype[Any] | None, *, tokens:
             _refuse_count(len(data), count)
         n_tokens: Column = 0
         if tokens or outputs.n_tokens is not None:
-            n_tokens = _token_counts(outputs.n_tokens, count)
+            n_tokens = _token_counts(outputs.n_tokens, count, least_tokens)
         if isinstance(data, np.ndarray):
             block = np.ascontiguousarray(data)
             if block.dtype is not dtype:
@@ -132,7 +140,7 @@ def _refuse_count(found: int, count: int) -> NoReturn:
     raise UnfitError("count", f"the backend answered {found} of {count} samples")
 
 
-def _token_counts(given: object, count: int) -> npt.NDArray[np.int64] | int:
+def _token_counts(given: object, count: int, least: int) -> npt.NDArray[np.int64] | int:
     if given is None:
         raise UnfitError("tokens", "the backend returned no token counts")
     counts = np.asarray(given)
@@ -143,8 +151,9 @@ def _token_counts(given: object, count: int) -> npt.NDArray[np.int64] | int:
     if counts.dtype.kind not in "iu":
         raise UnfitError("tokens", f"the backend counted tokens in {counts.dtype}, not in integers")
     counts = np.ascontiguousarray(counts, dtype=np.int64)
-    if counts.min() < 0:
-        raise UnfitError("tokens", f"the backend counted {counts.min()} tokens in a response")
+    if counts.min() < least:
+        what = f"the backend counted {counts.min()} tokens in a response"
+        raise UnfitError("tokens", what + (f", and LoadGen takes {least} or more" if least else ""))
     return int(counts[0]) if count == 1 else counts
 
 

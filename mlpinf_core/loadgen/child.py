@@ -80,7 +80,7 @@ class Child:
             workload=workload,
             mode=Mode(record["mode"]),
             config=config,
-            rules=benchmark.rules or load_round(workload.round).benchmark(workload.benchmark),
+            rules=load_round(workload.round).rules_of(benchmark.name, benchmark.rules),
             benchmark=benchmark,
             scratch=scratch,
             store=ArtifactStore(scratch),
@@ -174,14 +174,6 @@ class Child:
         backend = self._backend(samples)
         prepared = loadgen_settings.prepare(run, len(samples))
         loadgen_settings.check_memory(run, prepared.test_settings)
-        self._events.emit(
-            ev.SETTINGS,
-            model=prepared.model,
-            loadgen_version=prepared.loadgen_version,
-            embedded_round=prepared.embedded_round,
-            seeds_enforced=prepared.seeds_enforced,
-            user_conf=prepared.user_conf,
-        )
         with closing(self._blamed("Backend.close", backend.close)):
             self._events.phase("loading")
             with self._blaming("Backend.load"):
@@ -200,6 +192,15 @@ class Child:
             run.responder = responder
             threading.excepthook = lambda args: thread_died(responder, args)
             sut = self._hook("make_sut", run=run, backend=backend, samples=samples)
+            self._events.emit(
+                ev.SETTINGS,
+                model=prepared.model,
+                loadgen_version=prepared.loadgen_version,
+                embedded_round=prepared.embedded_round,
+                seeds_enforced=prepared.seeds_enforced,
+                user_conf=prepared.user_conf,
+                concurrency=getattr(sut, "concurrency", None),
+            )
             session = self._session = Session(
                 responder,
                 sut,

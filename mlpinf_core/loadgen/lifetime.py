@@ -36,6 +36,8 @@ def closing(close: Callable[[], None]) -> Iterator[None]:
 
 def thread_died(responder: Responder, args: threading.ExceptHookArgs) -> None:
     """A thread of a plugin's own ended with an exception; its queries would wait for ever."""
+    if args.exc_type is SystemExit:  # how a thread ends itself; Python's own hook ignores it too
+        return
     name = args.thread.name if args.thread else "a thread"
     log.error("%s died", name, exc_info=args.exc_value)
     error = args.exc_value

@@ -76,6 +76,8 @@ class Responder:
         self._lg = lg
         self._token_latencies = token_latencies
         self._first_tokens = first_tokens
+        # Offline tells no time per output token of a single one, and LoadGen refuses it.
+        self._least_tokens = 0 if not token_latencies else 1 if first_tokens else 2
         self._dtype = None if dtype is None else np.dtype(dtype)
         self._on_failure = on_failure
         self._lock = threading.Lock()
@@ -131,7 +133,13 @@ class Responder:
         if some is None or not count:
             return
         try:
-            answers = lay_out(outputs, count, self._dtype, tokens=self._token_latencies)
+            answers = lay_out(
+                outputs,
+                count,
+                self._dtype,
+                tokens=self._token_latencies,
+                least_tokens=self._least_tokens,
+            )
         except UnfitError as error:
             self.fail(some, error.failure)
             return

@@ -12,12 +12,12 @@ why a process runs :func:`prepare` once.
 from __future__ import annotations
 
 import importlib.metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core.machine import available_memory
 from mlpinf_core.rules import load_round, round_of_seeds
 from mlpinf_core.rules.model import Seeds
 from mlpinf_core.vocabulary import Mode, Scenario
@@ -182,6 +182,15 @@ def prepare(run: Run, sample_count: int) -> Prepared:
     )
 
 
+def check_expressible(settings: LoadGenSettings, scenario: Scenario) -> None:
+    """Refuse values that LoadGen cannot be told; needs no LoadGen.
+
+    Raises:
+        ConfigurationError: LoadGen takes whole numbers there.
+    """
+    _wanted(settings, scenario, sample_count=1)
+
+
 def check_memory(run: Run, test_settings: Any) -> None:
     """Refuse an Offline test whose query does not fit into memory.
 
@@ -195,7 +204,7 @@ def check_memory(run: Run, test_settings: Any) -> None:
         return
     expected = 1.1 * test_settings.offline_expected_qps * test_settings.min_duration_ms / 1000
     count = max(expected, test_settings.min_query_count)
-    available = _available_memory()
+    available = available_memory()
     if available is not None and count * _BYTES_A_SAMPLE > available:
         raise ConfigurationError(
             f"Offline would issue {count:,.0f} samples at once, for which LoadGen needs about "
@@ -203,16 +212,6 @@ def check_memory(run: Run, test_settings: Any) -> None:
             where="loadgen.target_qps × loadgen.min_duration",
             remedy="set loadgen.min_duration or loadgen.target_qps lower",
         )
-
-
-def _available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
-        return 1024 * int(line.split()[1])
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 def embedded_round() -> str | None:

@@ -163,6 +163,7 @@ def supervise(
             child = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",  # the user's working directory is no place to import from
                     "-m",
                     "mlpinf_core.loadgen.child",
                     task,
@@ -236,7 +237,7 @@ def _listen(
                     if (event := ev.parse(line)) is not None:
                         _keep(kept, event)
                         listener.take(event, time.monotonic())
-                        on_event(event)
+                        _tell(on_event, event)
             elif child.poll() is not None:
                 break  # what it started holds the pipe open
             hung = listener.hang(time.monotonic(), start_timeout, hang_timeout)
@@ -247,6 +248,14 @@ def _listen(
     except subprocess.TimeoutExpired:
         return listener, f"the process did not end within {END_GRACE:g} s of its last word"
     return listener, None
+
+
+def _tell(on_event: Callable[[Mapping[str, Any]], None], event: Mapping[str, Any]) -> None:
+    """Pass an event on; a display that fails must not take the run with it."""
+    try:
+        on_event(event)
+    except Exception:
+        log.exception("an event could not be shown: %s", event)
 
 
 def _appending(path: Path) -> IO[bytes]:

@@ -234,8 +234,9 @@ def _decoding_rate(
     spread = time_per_output_token(detail)
     shortest, limit = constraint.shortest, HEADROOM * constraint.limit
     token_rate = detail.number("result_completed_tokens_per_second")
-    if spread is None or token_rate <= 0 or completed <= 0:
-        return 0.0
+    # A system that reports first tokens with its completions has a TPOT of 0: no constraint.
+    if spread is None or token_rate <= 0 or completed <= 0 or spread.mean <= 0:
+        return math.inf
     tokens = token_rate / completed
     batch = token_rate * spread.mean / 1e9
     met = 0.0

@@ -167,6 +167,14 @@ class Round:
         """
         return lookup(f"benchmark of round {self.name}", name, self.benchmarks)
 
+    def rules_of(self, name: str, own: BenchmarkRules | None) -> BenchmarkRules:
+        """A benchmark's rules: its own where it brings some, and the round's otherwise.
+
+        Raises:
+            UnknownNameError: it brings none, and the round does not have it.
+        """
+        return self.benchmark(name) if own is None else self.complete(own)
+
     def complete(self, rules: BenchmarkRules) -> BenchmarkRules:
         """``rules`` with the round's defaults where they are silent.
 

@@ -40,6 +40,8 @@ class QueueSut(abc.ABC):
             settings: batch size, wait and number of workers.
         """
         self._responder = responder
+        self.concurrency = settings.max_batch_size * settings.workers
+        """Most samples that are computed at the same time."""
         self._queue = BatchQueue(settings.max_batch_size, settings.max_wait_ms / 1000)
         self._threads = [
             threading.Thread(target=self._work, name=f"sut-worker-{number}", daemon=True)

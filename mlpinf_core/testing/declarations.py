@@ -12,8 +12,8 @@ import numpy as np
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, MlpinfError, UnknownNameError
 from mlpinf_core.names import fold
-from mlpinf_core.plan import Request, make_plan, rules_of
-from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS
+from mlpinf_core.plan import Request, make_plan
+from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS, load_round
 from mlpinf_core.vocabulary import Scenario, Variant
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _first_round(benchmark: Benchmark) -> tuple[str, BenchmarkRules] | None:
     """A round that knows the benchmark, and its rules there."""
     for round_ in dict.fromkeys((DEFAULT_ROUND, *ROUNDS)):
         with contextlib.suppress(UnknownNameError):
-            return round_, rules_of(benchmark, round_)
+            return round_, load_round(round_).rules_of(benchmark.name, benchmark.rules)
     return None
 
 

@@ -28,7 +28,7 @@ def prompts(tmp_path: Path) -> TokenSamples:
 
 
 def backend_on(engine: Path, prompts: TokenSamples) -> CTranslate2Backend:
-    return CTranslate2Backend(engine, prompts, DATA.cap, device="cpu", replicas=1, threads=2)
+    return CTranslate2Backend(engine, prompts, 2, DATA.cap, device="cpu", replicas=1, threads=2)
 
 
 @pytest.fixture

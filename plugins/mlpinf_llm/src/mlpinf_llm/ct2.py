@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ import attrs
 import numpy as np
 
 from mlpinf_core.errors import BackendError, IntegrityError
+from mlpinf_core.machine import usable_processors
 from mlpinf_core.protocols import Outputs
 from mlpinf_llm.samples import TokenSamples
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
     from mlpinf_core.suts.streaming import Stream
-    from mlpinf_llm.benchmarks import CTranslate2Settings
+    from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings
 
 log = logging.getLogger(__name__)
 
@@ -78,22 +78,30 @@ def make(run: Run, samples: TokenSamples) -> CTranslate2Backend:
     batch, and all cores work on it.
     """
     settings: CTranslate2Settings = run.config.backend
-    cores = _usable_cores()
-    replicas = settings.replicas or (1 if run.workload.scenario.is_stream else cores)
+    benchmark: LlmSettings = run.config.benchmark
+    cores = usable_processors()
+    stream = run.workload.scenario.is_stream
+    replicas = settings.replicas or _replicas(settings, stream=stream, cores=cores)
     return CTranslate2Backend(
         engine=build(run),
         samples=samples,
-        max_output_tokens=run.config.benchmark.max_output_tokens,
+        min_output_tokens=benchmark.min_output_tokens,
+        max_output_tokens=benchmark.max_output_tokens,
         device=settings.device,
         replicas=replicas,
         threads=settings.threads or max(1, cores // replicas),
     )
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _replicas(settings: CTranslate2Settings, *, stream: bool, cores: int) -> int:
+    """How many batches at the same time, where the user leaves it to us."""
+    if stream or settings.device == "cuda":
+        return 1
+    if settings.device == "auto":
+        import ctranslate2
+
+        return 1 if ctranslate2.get_cuda_device_count() else cores
+    return cores
 
 
 @attrs.define(eq=False)
@@ -106,6 +114,7 @@ class CTranslate2Backend:
 
     engine: Path
     samples: TokenSamples
+    min_output_tokens: int
     max_output_tokens: int
     device: str
     replicas: int
@@ -161,6 +170,7 @@ class CTranslate2Backend:
         """
         results = self._generator.generate_batch(
             [self._prompts[index] for index in indices],
+            min_length=self.min_output_tokens,
             max_length=self.max_output_tokens,
             sampling_topk=1,
             include_prompt_in_result=False,

@@ -72,6 +72,8 @@ def make_sut(run: Run, backend: CTranslate2Backend, samples: TokenSamples) -> Su
 
     settings = run.config.sut
     settings = attrs.evolve(settings, workers=max(settings.workers, backend.replicas))
+    if run.workload.scenario.is_stream:
+        settings = attrs.evolve(settings, max_wait_ms=0)  # nothing comes before this is answered
     if run.workload.scenario is Scenario.OFFLINE:
         return LengthSortingSut(run.responder, backend, samples.lengths, settings)
     return StreamingSut(run.responder, backend.answer, settings)

@@ -27,7 +27,6 @@ class TokenSamples:
         ids: int32 [tokens], all prompts one after the other; memory-mapped.
         offsets: int64 [prompts + 1], where each begins.
         table: the data set, for its reference columns.
-        engine: the directory with the model's ``tokenizer.json``, once it has been built.
     """
 
     ids: npt.NDArray[np.int32]
