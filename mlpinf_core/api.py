@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpinf_core.config.layers import Layer
+from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import DEFAULT_OUTPUT, Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.rules import DEFAULT_ROUND
@@ -13,7 +15,6 @@ from mlpinf_core.vocabulary import Mode, Scenario, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from mlpinf_core.reporting import Reporter
     from mlpinf_core.results import Results
@@ -28,8 +29,8 @@ def run(
     variant: str | None = None,
     accuracy_target: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    files: Iterable[Path] = (),
-    output: Path = DEFAULT_OUTPUT,
+    files: str | Path | Iterable[str | Path] = (),
+    output: str | Path = DEFAULT_OUTPUT,
     reporter: Reporter | None = None,
 ) -> Results:
     """Run benchmarks and judge them.
@@ -63,12 +64,16 @@ def run(
         round=round,
         variant=None if variant is None else Variant.parse(variant),
         accuracy_target=accuracy_target,
-        files=tuple(files),
+        files=tuple(map(Path, (files,) if isinstance(files, str | Path) else files)),
         layers=() if settings is None else (Layer("mlpinf_core.run(settings=)", settings),),
-        output=output,
+        output=Path(output),
     )
     return Runner(make_plan(request, plugins), plugins, reporter=reporter).run()
 
 
 def _names(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{name!r} is not a name", remedy="give text")
+    return names

@@ -248,8 +248,11 @@ def _accuracy_target(request: Request, benchmark: Benchmark, known: tuple[str, .
     if request.accuracy_target == "highest":
         return max(known, key=float)
     if request.accuracy_target not in known:
-        raise UnknownNameError(
-            f"accuracy target of {benchmark.name}", request.accuracy_target, known
+        variant = _variant(request, benchmark)
+        raise ConfigurationError(
+            f"{benchmark.name} {variant} has no accuracy target {request.accuracy_target}",
+            where="--accuracy-target",
+            remedy=f"it has {' and '.join(known)}",
         )
     return request.accuracy_target
 

@@ -101,7 +101,8 @@ def _output(output: Path) -> Check:
     place = output.absolute()
     while not place.exists():
         place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK):
+    virtual = any(place.is_relative_to(root) for root in ("/proc", "/sys"))
+    if place.is_dir() and os.access(place, os.W_OK) and not virtual:
         return Check("output", CheckState.OK, str(output))
     return Check(
         "output", CheckState.FAILED, f"{place} cannot be written", "choose another with --output"

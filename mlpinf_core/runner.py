@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from mlpinf_core import accuracy as judging
 from mlpinf_core import record
 from mlpinf_core.config import dump
-from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import (
     ExitCode,
     InterruptedRunError,
@@ -20,6 +21,7 @@ from mlpinf_core.hashing import write_atomically
 from mlpinf_core.loadgen.supervisor import Outcome, supervise
 from mlpinf_core.outcomes import cause_of, causes_of, error_of, interrupted, trouble_of, verdict_of
 from mlpinf_core.preflight import needs_measuring
+from mlpinf_core.rates import Rate, corrected
 from mlpinf_core.record import new_directory, unwritable
 from mlpinf_core.reporting import Reporter, Silent
 from mlpinf_core.results import Results, RunResult
@@ -31,18 +33,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpinf_core.accuracy import AccuracyResult
+    from mlpinf_core.config.layers import Layer
     from mlpinf_core.config.schema import Config
     from mlpinf_core.plan import Plan, PlannedRun
     from mlpinf_core.plugins import Plugins
 
 log = logging.getLogger(__name__)
-
-OFFLINE_HEADROOM: Final = 1.25
-"""Offline is told of more samples a second than were measured: too many make the run longer than
-its least duration, too few make it too short and so INVALID."""
-
-STREAM_HEADROOM: Final = 0.5
-"""LoadGen draws as many queries as the expected latency lets it; too few end the run early."""
 
 
 class Runner:
@@ -71,7 +67,7 @@ class Runner:
         self._scratch = scratch or Scratch.from_environment()
         self._reporter = reporter or Silent()
         self._debug = debug
-        self._rates: dict[tuple[str, ...], tuple[float, str]] = {}
+        self._rates: dict[tuple[str, ...], Rate] = {}
 
     def run(self) -> Results:
         """Carry out the plan.
@@ -94,7 +90,10 @@ class Runner:
                 if key in broken:
                     skipped.append(f"{planned.workload} {mode}: it would fail as the run before")
                     continue
-                result = self._one(planned, mode, session)
+                result = self._one(planned, mode, session, mode.value)
+                if self._correct_rate(planned, mode, result):
+                    note = f"made once more: the measured rate was wrong in {result.directory}"
+                    result = self._one(planned, mode, session, f"{mode.value}-2", note)
                 results.append(result)
                 self._finished(result)
                 if result.exit_code is ExitCode.INTERRUPTED:
@@ -115,8 +114,10 @@ class Runner:
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _one(self, planned: PlannedRun, mode: Mode, session: Path) -> RunResult:
-        directory = session / planned.workload.slug / mode.value
+    def _one(
+        self, planned: PlannedRun, mode: Mode, session: Path, name: str, *notes: str
+    ) -> RunResult:
+        directory = session / planned.workload.slug / name
         made: dict[str, Any] = {}
         try:
             measured = self._measured_layers(planned, mode, session)
@@ -137,6 +138,8 @@ class Runner:
             log.exception("%s %s", planned.workload, mode)
             cause = Cause("internal", f"{type(error).__name__}: {error}", "run again with -v")
             result = _undone(planned, mode, directory, cause, ExitCode.FAILED)
+        verdict = attrs.evolve(result.verdict, notes=(*result.verdict.notes, *notes))
+        result = attrs.evolve(result, verdict=verdict)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             result.write()
@@ -185,27 +188,31 @@ class Runner:
 
     def _measured_layers(self, planned: PlannedRun, mode: Mode, session: Path) -> list[Layer]:
         """Settings found in a short measured pass, where none are configured and one is needed."""
-        config = planned.config(self._plugins, mode)
-        scenario = planned.workload.scenario
         if not needs_measuring(planned, self._plugins, mode):
             return []
-        rate, origin = self._rate(planned, mode, config, session)
-        if scenario.is_stream:
-            latency = STREAM_HEADROOM * 1000.0 / rate
-            return [
-                Layer(
-                    f"{origin} × {STREAM_HEADROOM:g}", {"loadgen": {"target_latency_ms": latency}}
-                )
-            ]
-        factor = config.run.server_load if scenario.is_poisson else OFFLINE_HEADROOM
-        return [Layer(f"{origin} × {factor:g}", {"loadgen": {"target_qps": rate * factor}})]
+        config = planned.config(self._plugins, mode)
+        rate = self._rate(planned, mode, config, session)
+        return [rate.layer(planned.workload.scenario, config)]
 
-    def _rate(
-        self, planned: PlannedRun, mode: Mode, config: Config, session: Path
-    ) -> tuple[float, str]:
+    def _correct_rate(self, planned: PlannedRun, mode: Mode, result: RunResult) -> bool:
+        """After a run that is INVALID for its measured rate alone, have a better one ready."""
+        if result.exit_code is not ExitCode.INVALID or mode is not Mode.PERFORMANCE:
+            return False
+        if not needs_measuring(planned, self._plugins, mode):
+            return False  # the user chose the rate
+        config = planned.config(self._plugins, mode)
+        key = _rate_key(planned, config)
+        better = corrected(
+            self._rates[key], planned.workload.scenario, config, result.directory, result.verdict
+        )
+        if better is not None:
+            self._rates[key] = better
+        return better is not None
+
+    def _rate(self, planned: PlannedRun, mode: Mode, config: Config, session: Path) -> Rate:
         """Samples (streams: queries) a second of this backend; measured once a command."""
         scenario = planned.workload.scenario
-        key = (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
+        key = _rate_key(planned, config)
         if key not in self._rates:
             directory = session / planned.workload.slug / f"measure-{len(self._rates) + 1}"
             self._record(planned, Mode.PERFORMANCE, config, directory)
@@ -221,7 +228,7 @@ class Runner:
                 failed.first_query = outcome.first_query
                 raise failed
             unit = "queries/s" if scenario.is_stream else "samples/s"
-            self._rates[key] = (rate, f"measured {rate:.4g} {unit}")
+            self._rates[key] = Rate(rate, f"measured {rate:.4g} {unit}")
         return self._rates[key]
 
     # -- judging ---------------------------------------------------------------------------------
@@ -277,6 +284,11 @@ class Runner:
         except OSError as error:
             return None, cause_of(unwritable(directory, error))
         return result, None
+
+
+def _rate_key(planned: PlannedRun, config: Config) -> tuple[str, ...]:
+    """What a measured rate holds for."""
+    return (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
 
 
 def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:

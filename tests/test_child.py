@@ -191,7 +191,7 @@ def test_two_children_do_not_hold_each_others_pipes(
     )
     running, stop = threading.Event(), threading.Event()
 
-    class StopError(Exception):
+    class StopError(BaseException):
         pass
 
     def listen(event: Mapping[str, Any]) -> None:

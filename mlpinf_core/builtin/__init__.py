@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class NullSettings:
     """Settings of the ``null`` benchmark."""
 
-    samples: int = setting(1024, "Size of the data set.", unit="samples")
+    samples: int = setting(
+        1024, "Size of the data set.", unit="samples", validator=attrs.validators.ge(1)
+    )
 
 
 _NULL = Benchmark(

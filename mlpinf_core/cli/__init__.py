@@ -116,6 +116,12 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
+        if "--json" in arguments:
+            from mlpinf_core.cli.console import print_error_json
+
+            print_error_json(
+                type(error).__name__, error.format_message(), None, None, error.exit_code
+            )
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

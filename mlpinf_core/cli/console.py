@@ -76,6 +76,14 @@ def _style(cell: object) -> str:
     return "bold green" if text in good else "bold red" if text in bad else ""
 
 
+def print_error_json(
+    kind: str, what: str, where: str | None, remedy: str | None, code: int
+) -> None:
+    """An error as one JSON document on standard output."""
+    fields = {"type": kind, "what": what, "where": where, "remedy": remedy, "exit_code": int(code)}
+    print_json({"error": fields})
+
+
 def show_error(error: BaseException, *, verbose: bool, as_json: bool) -> int:
     """Print an error that ended a command; returns the exit code."""
     if verbose:
@@ -87,17 +95,7 @@ def show_error(error: BaseException, *, verbose: bool, as_json: bool) -> int:
         what = f"{type(error).__name__}: {error}"
         remedy = "this is a bug of mlpinf or of a plugin: run again with -v for the traceback"
     if as_json:
-        print_json(
-            {
-                "error": {
-                    "type": type(error).__name__,
-                    "what": what,
-                    "where": where,
-                    "remedy": remedy,
-                    "exit_code": int(code),
-                }
-            }
-        )
+        print_error_json(type(error).__name__, what, where, remedy, code)
     lines = [click.style("error: ", fg="red", bold=True) + what]
     if where:
         lines.append(f"  where: {where}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
@@ -54,6 +55,7 @@ def run_command(
     """
     set_up_logging(verbose)
     if repeat is not None:
+        _refuse_beside_repeat()
         request = repeated(request, repeat)
     plugins = Plugins.from_environment()
     plan = make_plan(request, plugins)
@@ -88,6 +90,24 @@ def plan_command(verbose: int, request: Request, as_json: bool) -> int:
     set_up_logging(verbose)
     plugins = Plugins.from_environment()
     return _show_plan(make_plan(request, plugins), plugins, as_json=as_json)
+
+
+_DECIDED_BY_REPEAT = (
+    "benchmarks", "scenarios", "mode", "variant", "round_", "accuracy_target", "high_accuracy",
+    "category",
+)  # fmt: skip
+
+
+def _refuse_beside_repeat() -> None:
+    """The record says what is run; an option that says it too would be ignored in silence."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _DECIDED_BY_REPEAT and source is ParameterSource.COMMANDLINE:
+            raise ConfigurationError(
+                f"--repeat and {parameter.opts[0]} were both given",
+                remedy="give one of them; settings may be changed with --set",
+            )
 
 
 def repeated(request: Request, directory: Path) -> Request:

@@ -11,6 +11,7 @@ from mlpinf_core.cli.report import headline
 from mlpinf_core.cli.run import show_results
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import DEFAULT_OUTPUT
+from mlpinf_core.record import FILE_NAME
 from mlpinf_core.results import RESULT_NAME, Results, RunResult
 
 
@@ -30,10 +31,18 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
     Without an argument, the latest below mlpinf-runs. Ends with 0 whatever the result is.
     """
     set_up_logging(verbose)
-    directory = run if run is not None else _latest()
+    directory = run if run is not None else _latest(DEFAULT_OUTPUT)
+    if not any(directory.glob("*.json")) and any(directory.glob("*/*/*/" + RESULT_NAME)):
+        directory = _latest(directory)  # what was given to --output
     levels = ("", "*/", "*/*/")  # a run, the runs of a workload, those of a command
     results_here = [path for level in levels for path in directory.glob(level + RESULT_NAME)]
     found = sorted(results_here, key=lambda path: path.stat().st_mtime)
+    if not found and (directory / FILE_NAME).exists():
+        raise ConfigurationError(
+            "this run began and never came to an end: its process was killed",
+            where=str(directory),
+            remedy=f"look at child.log there, or repeat it: mlpinf run --repeat {directory}",
+        )
     if not found:
         raise ConfigurationError(
             "there is no result here", where=str(directory), remedy="name a run directory"
@@ -44,12 +53,12 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
         _show_details(results.runs[0])
 
 
-def _latest() -> Path:
-    sessions = sorted(p for p in DEFAULT_OUTPUT.glob("*") if any(p.rglob(RESULT_NAME)))
+def _latest(output: Path) -> Path:
+    sessions = sorted(p for p in output.glob("*") if any(p.glob("*/*/" + RESULT_NAME)))
     if not sessions:
         raise ConfigurationError(
             "nothing has been run here yet",
-            where=str(DEFAULT_OUTPUT),
+            where=str(output),
             remedy="run something, or name a run directory",
         )
     return sessions[-1]

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_MEASURED: Final = 64
-"""Samples (or queries) of the first measured test."""
+"""Samples of the first measured test; in a stream, where it takes longer, a few queries."""
+_FIRST_STREAMED: Final = 4
 _BURST_QPS: Final = 1e6
 """Server queries of a measured test are due all at once, so that the SUT is the limit."""
 _GROWTH: Final = 50
@@ -119,7 +120,7 @@ class Child:
         stream = self._run.workload.scenario.is_stream
         with self._ready() as (samples, responder, test):
             self._events.phase("measuring")
-            count = _FIRST_MEASURED
+            count = _FIRST_STREAMED if stream else _FIRST_MEASURED
             while True:
                 before = responder.progress()
                 tested = test(count, self._run.directory)
