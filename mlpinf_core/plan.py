@@ -19,7 +19,7 @@ from mlpinf_core.config.overrides import environment_layer
 from mlpinf_core.config.resolve import resolve
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError, UnknownNameError
 from mlpinf_core.loadgen.settings import check_expressible
-from mlpinf_core.names import fold
+from mlpinf_core.names import fold, lookup
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.rules.model import BenchmarkRules, Limit
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
@@ -46,6 +46,8 @@ class Request:
             ``highest`` its highest.
         category: leave out the scenarios that such a system does not have.
         files: settings files, the lowest first.
+        system: a settings file for a known system, or the name of one that a plugin offers; it
+            stands below ``files``.
         layers: settings above the files and the environment: the command line's.
         output: where run directories are made.
     """
@@ -59,6 +61,7 @@ class Request:
     power: bool = False
     category: Category | None = None
     files: tuple[Path, ...] = ()
+    system: str | None = None
     layers: tuple[Layer, ...] = ()
     output: Path = DEFAULT_OUTPUT
 
@@ -121,7 +124,8 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
         )
     if not request.modes:
         raise ConfigurationError("no mode was named", remedy="choose performance, accuracy or both")
-    files = [read_settings_file(path) for path in request.files]
+    paths = [*([_system_file(request.system, plugins)] if request.system else []), *request.files]
+    files = [read_settings_file(path) for path in paths]
     _check_names(files, plugins)
     environment = environment_layer(os.environ)
     user = tuple(layer for layer in (environment,) if layer is not None)
@@ -154,6 +158,18 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
             remedy="choose other benchmarks, scenarios or another category",
         )
     return Plan(tuple(runs.values()), tuple(left_out), request.output)
+
+
+def _system_file(name: str, plugins: Plugins) -> Path:
+    """The settings file of a system: a path, or a name in the directories that plugins offer."""
+    if Path(name).is_file():
+        return Path(name)
+    known = {
+        path.stem: path
+        for directory in plugins.system_directories()
+        for path in sorted(Path(directory).glob("*.toml"))
+    }
+    return lookup("system", name, known)
 
 
 def _check_names(files: Iterable[SettingsFile], plugins: Plugins) -> None:

@@ -192,11 +192,14 @@ class Plugins:
             raise first
 
     def system_directories(self) -> list[Any]:
-        """What the ``systems`` hooks of all plugins offer."""
+        """What the ``systems`` hooks of all plugins offer; one that raises is left out."""
         found: list[Any] = []
-        for module in self._modules.values():
-            if (hook := getattr(module, "systems", None)) is not None:
-                found += hook()
+        for name, module in self._modules.items():
+            try:
+                for directories in manager_of({name: module}).hook.systems():
+                    found += directories
+            except Exception as error:  # noqa: BLE001 - told, and left out
+                log.warning("%s", self._infos[name].error(brief(error), hook="systems"))
         return found
 
     # -- inside ----------------------------------------------------------------------------------

@@ -117,6 +117,11 @@ _OPTIONS = (
         help="A TOML file of settings. Repeatable; later files win.",
     ),
     click.option(
+        "--system",
+        metavar="NAME",
+        help="Settings of a known system: a TOML file, or the name of one that a plugin offers.",
+    ),
+    click.option(
         "--output",
         metavar="DIR",
         type=click.Path(path_type=Path),
@@ -157,6 +162,7 @@ def make_request(
     min_duration: float | None,
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
+    system: str | None,
     output: Path,
 ) -> Request:
     """The request that a command line makes.
@@ -191,6 +197,7 @@ def make_request(
         accuracy_target="highest" if high_accuracy else accuracy_target,
         category=None if category is None else Category.parse(category),
         files=files,
+        system=system,
         layers=tuple(layers),
         output=output,
     )
