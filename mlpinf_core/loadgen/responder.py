@@ -111,7 +111,8 @@ class Responder:
         if some is None:
             return
         with self._lock:
-            # LoadGen is told under the lock, so that no completion in another thread overtakes it.
+            # LoadGen is told under the lock, so that no completion is told before it. It keeps a
+            # log for each thread, though: one thread should tell both of a sample.
             fresh, ids = self._table.unstarted(some)
             if len(fresh):
                 self._pool().complete(ids, first_token=True)
