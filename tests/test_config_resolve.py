@@ -280,7 +280,7 @@ def test_all_problems_are_reported_together_each_with_its_origin() -> None:
 
 def test_a_value_that_a_validator_refuses_is_an_error_with_its_key_and_origin() -> None:
     error = complaint(Layer("my.toml", {"sut": {"workers": 0}}))
-    assert error.what == "sut.workers: 'workers' must be >= 1: 0"
+    assert error.what == "sut.workers: it is 0, and must be >= 1"
     assert error.where == "my.toml"
 
 
