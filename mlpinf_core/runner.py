@@ -19,7 +19,7 @@ from mlpinf_core.errors import (
 )
 from mlpinf_core.hashing import write_atomically
 from mlpinf_core.loadgen.supervisor import Outcome, supervise
-from mlpinf_core.outcomes import cause_of, causes_of, error_of, interrupted, trouble_of, verdict_of
+from mlpinf_core.outcomes import cause_of, causes_of, interrupted, trouble_of, verdict_of
 from mlpinf_core.preflight import needs_measuring
 from mlpinf_core.rates import Rate, corrected
 from mlpinf_core.record import new_directory, unwritable
@@ -289,47 +289,6 @@ class Runner:
 def _rate_key(planned: PlannedRun, config: Config) -> tuple[str, ...]:
     """What a measured rate holds for."""
     return (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
-
-
-def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:
-    """Make data sets and engines for the plan's benchmarks, and run nothing.
-
-    Args:
-        plan: each benchmark and variant of it is prepared once.
-        plugins: those the plan was made with.
-        options: as :class:`Runner` takes them.
-
-    Raises:
-        MlpinfError: as the child process met it.
-    """
-    Preparer(plan, plugins, **options).prepare()
-
-
-class Preparer(Runner):
-    """Runs the ``prepare`` task of each benchmark of a plan."""
-
-    def prepare(self) -> None:
-        """Do it."""
-        session = new_directory(self._plan.output)
-        done = set()
-        for planned in self._plan.runs:
-            mode = planned.modes[0]
-            config = planned.config(self._plugins, mode)
-            key = (
-                planned.workload.benchmark,
-                planned.workload.variant,
-                str(config.benchmark),
-                config.run.backend,
-                str(config.backend),
-            )
-            if key in done:
-                continue
-            done.add(key)
-            directory = session / planned.workload.slug / "prepare"
-            self._record(planned, mode, config, directory)
-            outcome = self._supervise(planned, mode, "prepare", config, directory)
-            if (error := error_of(outcome, directory)) is not None:
-                raise error
 
 
 def _undone(

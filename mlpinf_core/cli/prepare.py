@@ -92,7 +92,7 @@ def prepare_command(verbose: int, request: Request) -> None:
     """Fetch, preprocess and build engines, so that later runs start at once. Runs no test."""
     set_up_logging(verbose)
     from mlpinf_core.cli.progress import ConsoleReporter
-    from mlpinf_core.runner import prepare
+    from mlpinf_core.preparing import prepare
 
     plugins = Plugins.from_environment()
     plan = make_plan(request, plugins)
