@@ -90,8 +90,8 @@ class PlannedRun:
         return self.benchmark.variant(self.workload.variant)
 
     def config(self, plugins: Plugins, mode: Mode, *more: Layer) -> Config:
-        """The settings of one mode, with layers that were found out later below the user's own."""
-        layers = (*self.layers[mode][:2], *more, *self.layers[mode][2:])
+        """The settings of one mode; ``more`` sets what nobody set, or what was unset on purpose."""
+        layers = (*self.layers[mode], *more)
         config = resolve(
             layers,
             benchmark_settings=self.benchmark.settings,
