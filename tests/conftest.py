@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .issuing import IssuingLoadGen
+
+# A busy machine is no failure: nothing is told by how long an example takes.
+settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no-clock")
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

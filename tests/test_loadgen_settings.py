@@ -154,7 +154,10 @@ def test_only_what_differs_from_loadgens_own_configuration_is_written(tmp_path: 
 def test_a_switch_can_be_turned_off_as_well_as_on(on: bool, tmp_path: Path) -> None:
     made = prepare(tmp_path, Scenario.OFFLINE, "llama2-70b", token_latencies=on, equal_issue=on)
     assert made["settings"]["use_token_latencies"] is on
-    assert made["settings"]["sample_concatenate_permutation"] is on
+    if "sample_concatenate_permutation" in made["settings"]:
+        assert made["settings"]["sample_concatenate_permutation"] is on
+    else:  # 5.1.2 reads it from user.conf and does not show it
+        assert f"sample_concatenate_permutation = {int(on)}\n" in made["user_conf"]
 
 
 @pytest.mark.parametrize(
