@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from mlpinf_core.api import run
-    from mlpinf_core.benchmark import BackendInfo, Benchmark, NoSettings, Source, VariantSpec
+    from mlpinf_core.benchmark import (
+        BackendInfo,
+        Benchmark,
+        FolderSource,
+        NoSettings,
+        Source,
+        VariantSpec,
+    )
     from mlpinf_core.config.schema import setting
     from mlpinf_core.context import Run
     from mlpinf_core.errors import (
@@ -56,6 +63,7 @@ __all__ = [
     "Category",
     "ConfigurationError",
     "ExitCode",
+    "FolderSource",
     "InlineSut",
     "IntegrityError",
     "InterruptedRunError",
@@ -90,7 +98,14 @@ __all__ = [
 
 _HOMES: Final = {
     "api": ("run",),
-    "benchmark": ("BackendInfo", "Benchmark", "NoSettings", "Source", "VariantSpec"),
+    "benchmark": (
+        "BackendInfo",
+        "Benchmark",
+        "FolderSource",
+        "NoSettings",
+        "Source",
+        "VariantSpec",
+    ),
     "config.schema": ("setting",),
     "context": ("Run",),
     "errors": (
