@@ -10,12 +10,11 @@ from mlpinf_whisper import alphabet, wer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_whisper.samples import AudioSamples
 
 
-def score(run: Run, samples: AudioSamples, log: AccuracyLog) -> Mapping[str, float]:
+def score(samples: AudioSamples, log: AccuracyLog) -> Mapping[str, float]:
     """``ACCURACY`` and ``WER`` of a log of labels, both in per cent.
 
     Raises:

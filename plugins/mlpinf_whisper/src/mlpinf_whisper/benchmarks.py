@@ -77,9 +77,9 @@ class WhisperSettings:
 
     max_output_tokens: int = setting(
         200,
-        "Most tokens generated for a sample, as in the reference.",
+        "Most tokens generated for a sample; 200 as in the reference.",
         unit="tokens",
-        validator=[attrs.validators.ge(2), attrs.validators.le(440)],
+        validator=attrs.validators.and_(attrs.validators.ge(2), attrs.validators.le(220)),
     )
     data_path: Path | None = setting(
         None,

@@ -1,14 +1,14 @@
 """Putting the clips of a chapter together to samples of at most 30 s, as the reference does.
 
-The reference is ``speech2text/utils/repackage_librispeech.py`` of mlcommons/inference. The samples
-that come out here are its samples bit for bit, so its floating-point types are kept as well: a
-clip alone is written from float32, joined clips from float64, because the silence between them is.
-libsndfile scales both by 32767, not 32768, and rounds, and the two round differently now and then.
+The reference is ``speech2text/utils/repackage_librispeech.py`` of mlcommons/inference. It reads
+clips as float32, joins them with float64 silence, and has libsndfile write 16-bit integers again.
+That gives back each of the 65,536 values as it was, so here they stay integers all the way, and the
+files come out the same byte for byte.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -58,15 +58,11 @@ def group(seconds: Sequence[float]) -> list[list[int]]:
     return groups
 
 
-def join(clips: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.floating[Any]]:
-    """The clips of a sample with silence between: float32 for one clip, float64 for several."""
-    silence = np.zeros(int(SILENCE_SECONDS * SAMPLE_RATE))
-    pieces: list[npt.NDArray[np.floating[Any]]] = []
-    for clip in clips:
-        if pieces:
-            pieces.append(silence)
-        pieces.append(clip.astype(np.float32) / np.float32(32768))
-    return np.concatenate(pieces)
+def join(clips: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int16]:
+    """The clips of a sample with silence between, int16 [samples]."""
+    silence = np.zeros(int(SILENCE_SECONDS * SAMPLE_RATE), dtype=np.int16)
+    between = [piece for clip in clips for piece in (silence, clip)]
+    return np.concatenate(between[1:])
 
 
 def pack(

@@ -87,8 +87,8 @@ def make_sut(run: Run, backend: CTranslate2Backend | TorchBackend, samples: Audi
 
 
 @hookimpl
-def check_accuracy(run: Run, samples: AudioSamples, log: AccuracyLog) -> Mapping[str, float]:
+def check_accuracy(samples: AudioSamples, log: AccuracyLog) -> Mapping[str, float]:
     """The word error rate against the manifest's transcripts."""
     from mlpinf_whisper import accuracy
 
-    return accuracy.score(run, samples, log)
+    return accuracy.score(samples, log)

@@ -50,25 +50,21 @@ class WhisperTokenizer:
 
         path = folder / FILE
         try:
-            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer: Any = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises Exception itself
             raise IntegrityError(
                 f"the tokenizer cannot be read: {error}", where=str(path)
             ) from error
         end = tokenizer.token_to_id(_END)
         wanted = _MULTILINGUAL if end == _MULTILINGUAL_END else _ENGLISH_ONLY
-        ids = [tokenizer.token_to_id(token) for token in wanted]
-        if end is None or None in ids:
-            lacking = (
-                [_END]
-                if end is None
-                else [t for t, i in zip(wanted, ids, strict=True) if i is None]
-            )
+        ids = {token: tokenizer.token_to_id(token) for token in (*wanted, _END)}
+        lacking = [token for token, id_ in ids.items() if id_ is None]
+        if lacking:
             raise IntegrityError(
                 f"the tokenizer is not Whisper's: it has no {' and no '.join(lacking)}",
                 where=str(path),
             )
-        return cls(tuple(ids), end, tokenizer)
+        return cls(tuple(ids[token] for token in wanted), end, tokenizer)
 
     def texts(self, answers: Sequence[npt.NDArray[np.int32]]) -> list[str]:
         """What answers say; ids of text only."""
