@@ -10,6 +10,7 @@ from mlpinf_core.hashing import JSON, HashMemory, digest
 from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Variant
 from mlpinf_whisper import benchmarks, librispeech, manifest, packing, tiny
+from mlpinf_whisper.clips import checksums
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -78,14 +79,7 @@ def _from_folder(run: Run, folder: Path) -> Manifest:
 def _from_clips(run: Run, name: str, utterances: Sequence[Utterance]) -> Manifest:
     """Clips known by what they hold, not by where they lie; each is hashed once."""
     memory = HashMemory(run.scratch.preprocessed_data / f".{name}.sha256.json")
-    try:
-        hashes = memory.sha256_all({utterance.path for utterance in utterances})
-    except OSError as error:
-        raise PrerequisiteError(
-            f"a clip cannot be read ({error.strerror or error})",
-            where=str(error.filename),
-            remedy="put a file there that this user may read",
-        ) from error
+    hashes = checksums(memory, {utterance.path for utterance in utterances})
     clips = [[one.name, hashes[one.path], one.transcript] for one in utterances]
     return _packed(
         run, name, {"clips": digest(clips)}, lambda directory: _pack(run, utterances, directory)

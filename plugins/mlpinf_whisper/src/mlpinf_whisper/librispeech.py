@@ -29,6 +29,7 @@ _MEMBER: Final = re.compile(
     rf"(?:\./)?({ROOT}/(?:{'|'.join(PARTS)})/\w+/\w+/[\w-]+(?:\.flac|\.trans\.txt))"
 )
 _REPORT_EVERY: Final = 100
+_BLOCK: Final = 1 << 20
 _AGAIN: Final = "unpack LibriSpeech's archives again"
 
 
@@ -115,7 +116,11 @@ def extract(
     size = archive.stat().st_size
     written = 0
     try:
-        with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as tar:
+        with (
+            archive.open("rb") as raw,
+            gzip.open(raw) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
             for member in tar:
                 match = _MEMBER.fullmatch(member.name)
                 content = tar.extractfile(member) if match and member.isfile() else None
@@ -127,6 +132,8 @@ def extract(
                     written += 1
                     if progress and written % _REPORT_EVERY == 0:
                         progress(raw.tell(), size)
+            while plain.read(_BLOCK):  # tarfile stops early, before the checksum and at some cuts
+                pass
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise _refusal(archive, f"{archive.name} is damaged: {error}", "fetch it again") from error
     if not written:

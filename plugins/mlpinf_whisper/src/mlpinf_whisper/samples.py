@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.errors import IntegrityError
 from mlpinf_core.hashing import JSON, HashMemory, digest
-from mlpinf_whisper.clips import LONGEST, read_clip
+from mlpinf_whisper.clips import LONGEST, checksums, read_clip
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -114,13 +114,6 @@ def write(run: Run, manifest: Manifest, directory: Path) -> None:
 def _inputs(run: Run, manifest: Manifest) -> Mapping[str, JSON]:
     memory = HashMemory(run.scratch.preprocessed_data / f".{_ARTIFACT}.sha256.json")
     paths = [manifest.path, *(entry.path for entry in manifest.entries)]
-    try:
-        hashes = memory.sha256_all(paths)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"a file of the data set cannot be read ({error.strerror or error})",
-            where=str(error.filename),
-            remedy="put it there, or prepare the data set again",
-        ) from error
+    hashes = checksums(memory, paths)
     clips = [hashes[entry.path] for entry in manifest.entries]
     return {"format": 1, "manifest": hashes[manifest.path], "clips": digest(clips)}
