@@ -39,8 +39,9 @@ def encode(text: str) -> npt.NDArray[np.int64]:
     """
     # Every label is ASCII, so what Latin-1 cannot hold has none: "?" stands for it, which has none.
     raw = text.lower().strip().encode("latin-1", "replace")
-    codes: npt.NDArray[np.int64] = _codes()[np.frombuffer(raw, dtype=np.uint8)]
-    return codes[codes != _UNKNOWN]
+    codes = _codes()[np.frombuffer(raw, dtype=np.uint8)]
+    known: npt.NDArray[np.int64] = codes[codes != _UNKNOWN]
+    return known
 
 
 def restrict(text: str) -> str:

