@@ -108,11 +108,28 @@ def test_a_wav_with_other_chunks_around_its_samples_is_read(tmp_path: Path) -> N
     np.testing.assert_array_equal(read_clip(written(tmp_path, content)), CLIP)
 
 
+def test_a_flac_with_fewer_samples_than_it_says_is_refused(tmp_path: Path) -> None:
+    total = (int.from_bytes(FLAC[18:26], "big") + 1).to_bytes(8, "big")
+    path = written(tmp_path, FLAC[:18] + total + bytes(16) + FLAC[42:])
+    with pytest.raises(IntegrityError, match=r"^clip\.wav "):
+        read_clip(path)
+
+
 def test_a_header_that_claims_years_is_refused_and_no_memory_asked_for(tmp_path: Path) -> None:
     total = (int.from_bytes(FLAC[18:26], "big") | (2**36 - 1)).to_bytes(8, "big")
     path = written(tmp_path, FLAC[:18] + total + FLAC[26:])
     with pytest.raises(IntegrityError, match="and may last 3600 s at most"):
         read_clip(path)
+
+
+def test_a_flac_whose_encoder_knew_no_md5_is_read_whole_and_refused_cut_off(
+    tmp_path: Path,
+) -> None:
+    content = FLAC[:26] + bytes(16) + FLAC[42:]
+    np.testing.assert_array_equal(read_clip(written(tmp_path, content)), CLIP)
+    for size in range(42, len(content), 997):
+        with pytest.raises(IntegrityError, match=r"^clip\.wav "):
+            read_clip(written(tmp_path, content[:size]))
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -30,6 +30,7 @@ LIMIT, SILENCE = 30 * RATE, RATE // 2
 LENGTHS = st.lists(
     st.one_of(
         st.integers(1, 35 * RATE),
+        st.integers(4 * RATE, 10 * RATE),  # three to six of these make a sample
         st.sampled_from([LIMIT, LIMIT + 1, LIMIT - SILENCE, 14 * RATE + 12000, RATE]),
     ),
     max_size=30,
@@ -64,6 +65,11 @@ def test_a_clip_over_30_s_is_left_out_and_parts_nothing() -> None:
 
 def test_clips_that_make_exactly_30_s_are_one_sample() -> None:
     assert group([14.75, 14.75, 0.1]) == [[0, 1], [2]]
+
+
+def test_every_silence_counts_towards_the_30_s() -> None:
+    assert group([10, 9.5, 9.5]) == [[0, 1, 2]]
+    assert group([10, 9.5, 9.75]) == [[0, 1], [2]]
 
 
 def test_nothing_packs_to_nothing() -> None:

@@ -59,7 +59,7 @@ def read_clip(path: Path, *, longest: int = _ANY_LENGTH) -> npt.NDArray[np.int16
     except soundfile.LibsndfileError as error:
         fault = f"is no WAV or FLAC that can be read ({error.error_string.rstrip('.')})"
         raise _refusal(path, fault, _RESTORE) from error
-    if len(samples) != declared:
+    if len(samples) != declared:  # a decoder may stop early and not say so
         fault = f"is cut off: {len(samples)} of {declared} samples are there"
         raise _refusal(path, fault, _RESTORE)
     if head.startswith(b"fLaC"):

@@ -93,7 +93,7 @@ def scan(parts: Iterable[Path]) -> list[Utterance]:
                     fault = f"the clip {utterance.name} is there twice, also as {other.path}"
                     raise _refusal(utterance.path, fault, "remove one of the two")
                 found[utterance.name] = utterance
-    return sorted(found.values(), key=lambda one: (*one.chapter.split("-"), one.name))
+    return sorted(found.values(), key=lambda one: one.name)
 
 
 def extract(
