@@ -18,9 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 import mlpinf_core
 from mlpinf_core.benchmark import FolderSource
+from mlpinf_core.cli import cli
 from mlpinf_core.downloads import SourceState, fetch, lacking, status
 from mlpinf_core.downloads.folder import MANIFEST_NAME
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
@@ -28,6 +30,8 @@ from mlpinf_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .conftest import PluginPath
 
 pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
 
@@ -503,6 +507,39 @@ def test_without_the_client_one_message_says_what_brings_it(
         fetch(SOURCE, scratch)
     assert "pip install 'mlpinf-core[hub]'" in (caught.value.remedy or "")
     assert hub.asked == []
+
+
+# ---- the command
+
+PLUGIN = f"""
+import attrs
+from mlpinf_core import BackendInfo, Benchmark, BenchmarkRules, Limit, Variant, VariantSpec
+from mlpinf_core import hookimpl
+from {__name__} import SOURCE
+
+@hookimpl
+def benchmarks():
+    source = attrs.evolve(SOURCE, setting=None)
+    spec = VariantSpec("all of it", "engine", backend_sources={{"engine": (source,)}})
+    rules = BenchmarkRules("foldered", 10, 10, accuracy={{"99": {{"score": Limit(lower=1.0)}}}})
+    return [Benchmark("foldered", "needs a folder", {{Variant.FULL: spec}}, rules=rules)]
+
+@hookimpl
+def backends():
+    return [BackendInfo("engine", ("foldered",), "one")]
+"""
+
+
+def test_the_command_fetches_a_folder_and_tells_where_it_is(
+    hub: Hub, scratch: Scratch, plugin_path: PluginPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin_path.write("foldered", PLUGIN)
+    monkeypatch.setenv("MLPERF_SCRATCH_PATH", str(scratch.root))
+    told = CliRunner().invoke(cli, ["fetch", "foldered", "--json"], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    (file,) = json.loads(told.stdout)["files"]
+    assert (file["name"], file["state"]) == ("tiny", "ok")
+    assert contents(Path(file["path"])) == right()
 
 
 # ---- other processes
