@@ -86,7 +86,7 @@ def status(source: AnySource, scratch: Scratch, *, local: Path | None = None) ->
     if path.exists() or local:
         state = SourceState.WRONG if path.exists() else SourceState.MISSING
         return SourceStatus(state, path, 0, fault)
-    if not source.by_hand and (present := place.bytes_begun):
+    if present := place.bytes_begun:
         why = f"{readable(present)} of {readable(source.size)} are there"
         return SourceStatus(SourceState.PARTIAL, path, present, why)
     return SourceStatus(SourceState.MISSING, path, 0, fault)

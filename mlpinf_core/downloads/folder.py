@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ from mlpinf_core.scratch import discard
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 MANIFEST_NAME: Final = ".manifest.json"
 """What the manifest is called in a fetched folder, where a repository may have its own."""
@@ -85,6 +88,7 @@ class FolderPlace(Place[FolderSource]):
             OSError: the system refuses.
         """
         if self.target.is_dir() and not self.target.is_symlink() and not self.part.exists():
+            log.warning("%s is completed as %s", self.target, self.part)
             self.target.rename(self.part)
         self.part.mkdir(exist_ok=True)
         return HashMemory(self.part / HASHES_NAME)

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import threading
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -160,8 +161,6 @@ def _in_words(source: FolderSource, path: str | None = None) -> Iterator[None]:
     Raises:
         WayFailedError: the block raised anything but a refused write.
     """
-    from huggingface_hub import errors
-
     about = f"{path}: " if path else ""
     try:
         yield
@@ -170,33 +169,27 @@ def _in_words(source: FolderSource, path: str | None = None) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL | DENIED:
             raise
-        response = getattr(error, "response", None)
-        code = getattr(response, "status_code", None)
-        if isinstance(error, errors.GatedRepoError) or (code in (401, 403)):
-            raise WayFailedError(f"{about}{_access(source, code)}") from error
-        if isinstance(error, errors.RevisionNotFoundError):
-            reason = f"there is no revision {source.revision}"
-        elif isinstance(error, errors.RepositoryNotFoundError):
-            reason = "there is no such repository, or the credentials do not open it"
-        elif code is not None:
-            reason = f"the hub answered {code} {getattr(response, 'reason_phrase', '')}"
-        else:
-            reason = _root(error)
-        raise WayFailedError(f"{about}{reason}") from error
+        raise WayFailedError(f"{about}{_reason(source, error)}") from error
 
 
-def _access(source: FolderSource, code: int | None) -> str:
-    accept = source.gated or (
-        f"if it is gated, accept its terms at https://huggingface.co/{source.repository}"
-    )
-    return f"access was refused ({code}): {accept}; then `hf auth login`, or set HF_TOKEN"
+def _reason(source: FolderSource, error: BaseException) -> str:
+    from huggingface_hub.errors import RevisionNotFoundError
 
-
-def _root(error: BaseException) -> str:
-    """The first cause in one line: the client tells of a missing cache when the network fails."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip() or type(error).__name__
+    # When the hub refuses, the client may say that its cache lacks the file, and why only behind.
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    if any(isinstance(e, RevisionNotFoundError) for e in chain):
+        return f"the repository has no revision {source.revision}"
+    codes = [getattr(getattr(e, "response", None), "status_code", None) for e in chain]
+    code = next((code for code in codes if code is not None), None)
+    if code in (401, 403):
+        gate = f"the page https://huggingface.co/{source.repository} says what to accept"
+        accept = source.gated or f"it may be gated or not exist; {gate}"
+        return f"access was refused ({code}): {accept}; then `hf auth login`, or set HF_TOKEN"
+    if code is not None:
+        return f"the hub answered {code} {HTTPStatus(code).phrase}"
+    return str(chain[-1]).strip() or type(chain[-1]).__name__
 
 
 def _blob_sha1(path: Path) -> str:
