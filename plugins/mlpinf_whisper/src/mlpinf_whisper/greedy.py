@@ -15,13 +15,13 @@ import attrs
 import numpy as np
 import torch
 
+from mlpinf_whisper.torch_stream import SideStream
 from mlpinf_whisper.torch_whisper import Cache, Decoder, Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
-    from transformers import WhisperForConditionalGeneration
 
 _GRAPH_SIZES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Batch sizes that a step is recorded for, up to the largest batch."""
@@ -57,46 +57,45 @@ class Decoding:
 
 
 class GreedyDecoder:
-    """A model ready to decode. Thread-safe: one batch at a time, others wait."""
+    """Decodes a batch at a time; several share a model's weights, each with a cache of its own."""
 
-    def __init__(self, model: WhisperForConditionalGeneration, decoding: Decoding) -> None:
-        """Takes the weights of a model, on the device and in the type that it has.
+    def __init__(self, encoder: Encoder, decoder: Decoder, decoding: Decoding) -> None:
+        """Makes room for the largest batch, on the decoder's device and in its type.
 
         Raises:
             ValueError: prompt and text are longer than the model's positions.
         """
         room = len(decoding.prompt) + decoding.max_tokens
-        if room > model.config.max_target_positions:
+        if room > decoder.max_positions:
             raise ValueError(
                 f"{len(decoding.prompt)} tokens of prompt and {decoding.max_tokens} of text are "
-                f"more than the model's {model.config.max_target_positions} positions"
+                f"more than the model's {decoder.max_positions} positions"
             )
+        self._encoder = encoder
+        self._decoder = decoder
         self._decoding = decoding
-        self._device = model.device
-        self._dtype = model.dtype
         self._lock = threading.Lock()
-        with torch.inference_mode():
-            self._encoder = Encoder(model)
-            self._decoder = Decoder(model)
-            self._suppress = self._decoder.suppression(decoding.suppress)
-            self._suppress_first = self._decoder.suppression(
-                decoding.suppress + decoding.suppress_first
-            )
-            self._state = _State.empty(self._decoder, decoding, self._device)
-        cuda = self._device.type == "cuda"
+        self._stream = SideStream(decoder.device)
+        cuda = decoder.device.type == "cuda"
         self._sizes = _sizes(decoding.max_batch_size) if cuda else ()
         self._check_steps = decoding.stop_check_steps if cuda else 1
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        with torch.inference_mode():
+            self._suppress = decoder.suppression(decoding.suppress)
+            self._suppress_first = decoder.suppression(decoding.suppress + decoding.suppress_first)
+            self._state = _State.empty(decoder, decoding)
+        if cuda:
+            torch.cuda.synchronize()  # weights and cache are there, whatever stream reads them
 
     @torch.inference_mode()
     def record(self) -> None:
         """Record the steps of all batch sizes and lengths as CUDA graphs; nothing on a CPU."""
-        if self._device.type != "cuda" or not self._decoding.cuda_graphs:
+        if self._decoder.device.type != "cuda" or not self._decoding.cuda_graphs:
             return
         prompt = self._decoding.prompt
-        lengths = range(_up(len(prompt) + 1), self._state.length + 1, _LENGTH_MULTIPLE)
+        lengths = range(_up(len(prompt) + 1), self._state.cache.length + 1, _LENGTH_MULTIPLE)
         pool = torch.cuda.graph_pool_handle()
-        with self._lock:
+        with self._lock, self._stream.current():
             for length in lengths:
                 for rows in reversed(self._sizes):
                     self._state.begin(prompt, self._decoding.end_token, rows)
@@ -108,13 +107,13 @@ class GreedyDecoder:
         """Decode clips.
 
         Args:
-            features: float [clips, mels, frames], on any device.
+            features: float [clips, mels, frames], on any device, computed already.
 
         Returns:
             The text's tokens of each clip, int32: neither prompt nor end token is among them.
         """
         found: list[npt.NDArray[np.int32]] = []
-        with self._lock:
+        with self._lock, self._stream.current():
             for batch in _pieces(features, self._decoding.max_batch_size):
                 self._encode(batch)
                 found += self._decode(len(batch))
@@ -123,7 +122,7 @@ class GreedyDecoder:
     def _encode(self, features: torch.Tensor) -> None:
         first = 0
         for piece in _pieces(features, self._decoding.encoder_batch_size):
-            encoded = self._encoder(piece.to(self._device, self._dtype))
+            encoded = self._encoder(piece.to(self._decoder.device, self._decoder.dtype))
             self._decoder.attend_to(encoded, self._state.cache, first)
             first += len(piece)
 
@@ -152,7 +151,7 @@ class GreedyDecoder:
         state, length = self._state, len(self._decoding.prompt)
         logits = self._decoder(
             state.sequences[:rows, :length],
-            torch.arange(length, device=self._device),
+            torch.arange(length, device=self._decoder.device),
             state.cache,
             length,
             self._suppress_first,
@@ -196,7 +195,8 @@ class _State:
     position: torch.Tensor
 
     @classmethod
-    def empty(cls, decoder: Decoder, decoding: Decoding, device: torch.device) -> _State:
+    def empty(cls, decoder: Decoder, decoding: Decoding) -> _State:
+        device = decoder.device
         rows, length = decoding.max_batch_size, len(decoding.prompt) + decoding.max_tokens
         return cls(
             cache=decoder.cache(rows, _up(length)),
@@ -208,11 +208,6 @@ class _State:
     @property
     def rows(self) -> int:
         return len(self.sequences)
-
-    @property
-    def length(self) -> int:
-        """Most tokens that the cache holds."""
-        return self.cache.keys.shape[3]
 
     def begin(self, prompt: tuple[int, ...], end_token: int, clips: int) -> None:
         """A new batch, in the first rows; the others have ended already."""

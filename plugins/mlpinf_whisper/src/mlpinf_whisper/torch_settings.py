@@ -19,9 +19,15 @@ class TorchSettings:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = setting(
         "auto", "What the model computes in; auto is float32 on a CPU and float16 on CUDA."
     )
+    replicas: int = setting(
+        0,
+        "Batches decoded at the same time, on one copy of the weights; 0 is one a core, and 1 in "
+        "SingleStream and MultiStream, where there is one query at a time, and on a CUDA device.",
+        validator=attrs.validators.ge(0),
+    )
     threads: int = setting(
         0,
-        "Threads a batch is computed with on a CPU; 0 leaves it to PyTorch, which takes the cores.",
+        "Threads a batch is computed with on a CPU; 0 shares the cores between the replicas.",
         unit="threads",
         validator=attrs.validators.ge(0),
     )

@@ -163,6 +163,11 @@ class Cache:
     cross_keys: torch.Tensor
     cross_values: torch.Tensor
 
+    @property
+    def length(self) -> int:
+        """Most tokens that it holds."""
+        return self.keys.shape[3]
+
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copy rows over others; no row is both. int64 [n] each."""
         for tensor in (self.keys, self.values, self.cross_keys, self.cross_values):
@@ -197,6 +202,10 @@ class Decoder:
             self._layer(weights, f"layers.{index}") for index in range(config.decoder_layers)
         ]
         embeddings = weights["embed_tokens.weight"]
+        self.device = embeddings.device
+        self.dtype = embeddings.dtype
+        self.max_positions = len(self._positions)
+        """Most tokens of a sequence, prompt included."""
         self.vocabulary = len(embeddings)
         padding = -self.vocabulary % _VOCABULARY_MULTIPLE
         self._embeddings = functional.pad(embeddings, (0, 0, 0, padding))
