@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.inline import InlineSut
+    from mlpinf_core.suts.ordering import longest_first
+    from mlpinf_core.suts.pipeline import PipelineSut, Stage
     from mlpinf_core.suts.streaming import Stream, StreamingSut
     from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
@@ -74,6 +76,7 @@ __all__ = [
     "Mode",
     "NoSettings",
     "Outputs",
+    "PipelineSut",
     "PluginError",
     "PrerequisiteError",
     "Query",
@@ -84,6 +87,7 @@ __all__ = [
     "Samples",
     "Scenario",
     "Source",
+    "Stage",
     "Stream",
     "StreamingSut",
     "Sut",
@@ -92,6 +96,7 @@ __all__ = [
     "VariantSpec",
     "Workload",
     "hookimpl",
+    "longest_first",
     "run",
     "setting",
 ]
@@ -129,6 +134,8 @@ _HOMES: Final = {
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
     "suts.batching": ("BatchingSut",),
     "suts.inline": ("InlineSut",),
+    "suts.ordering": ("longest_first",),
+    "suts.pipeline": ("PipelineSut", "Stage"),
     "suts.streaming": ("Stream", "StreamingSut"),
     "vocabulary": ("Category", "Mode", "Scenario", "Variant", "Workload"),
 }
