@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _GRAPH_SIZES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Batch sizes that a step is recorded for, up to the largest batch."""
 _LENGTH_MULTIPLE: Final = 64
-"""Tokens; a recorded step looks at a multiple of so many."""
+"""Tokens; a step looks at a multiple of so many places of the cache."""
 
 
 @attrs.frozen
@@ -55,6 +55,11 @@ class Decoding:
     cuda_graphs: bool = True
     stop_check_steps: int = 8
 
+    @property
+    def length(self) -> int:
+        """Most tokens of a sequence: prompt and text."""
+        return len(self.prompt) + self.max_tokens
+
 
 class GreedyDecoder:
     """Decodes a batch at a time; several share a model's weights, each with a cache of its own."""
@@ -65,11 +70,10 @@ class GreedyDecoder:
         Raises:
             ValueError: prompt and text are longer than the model's positions.
         """
-        room = len(decoding.prompt) + decoding.max_tokens
-        if room > decoder.max_positions:
+        if decoding.length > decoder.max_positions:
             raise ValueError(
-                f"{len(decoding.prompt)} tokens of prompt and {decoding.max_tokens} of text are "
-                f"more than the model's {decoder.max_positions} positions"
+                f"{decoding.length} tokens of prompt and text are more than the model's "
+                f"{decoder.max_positions} positions"
             )
         self._encoder = encoder
         self._decoder = decoder
@@ -141,7 +145,7 @@ class GreedyDecoder:
                 if self._fit(len(active)) < rows:
                     rows = self._fit(len(active))
                     order = order[state.compact(active, rows)]
-            self._step(rows, len(prompt) + step)
+            self._step(rows, _up(len(prompt) + step))
         sequences = np.empty((state.rows, self._decoding.max_tokens), dtype=np.int32)
         sequences[order] = state.sequences[:, len(prompt) :].cpu().numpy()
         return _texts(sequences[:clips], self._decoding.end_token)
@@ -159,8 +163,8 @@ class GreedyDecoder:
         state.append(logits, self._decoding.end_token)
 
     def _step(self, rows: int, length: int) -> None:
-        """Choose the next token; ``length`` tokens are known."""
-        graph = self._graphs.get((rows, _up(length)))
+        """Choose the next token, looking at ``length`` places of the cache."""
+        graph = self._graphs.get((rows, length))
         if graph is None:
             self._eager_step(rows, length)
         else:
@@ -197,7 +201,7 @@ class _State:
     @classmethod
     def empty(cls, decoder: Decoder, decoding: Decoding) -> _State:
         device = decoder.device
-        rows, length = decoding.max_batch_size, len(decoding.prompt) + decoding.max_tokens
+        rows, length = decoding.max_batch_size, decoding.length
         return cls(
             cache=decoder.cache(rows, _up(length)),
             sequences=torch.full((rows, length), decoding.end_token, device=device),
@@ -270,7 +274,7 @@ def _sizes(largest: int) -> tuple[int, ...]:
 
 
 def _up(length: int) -> int:
-    """The next multiple of the lengths that steps are recorded for."""
+    """The next multiple of the lengths that steps have."""
     return -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
 
 

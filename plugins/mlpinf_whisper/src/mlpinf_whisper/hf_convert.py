@@ -43,8 +43,15 @@ _FLAGS: Final = {
     "decoder/start_from_zero_embedding": 0,
 }
 """What Hugging Face's model always does, as CTranslate2 writes it down."""
-_UNUSED: Final = frozenset(["decoder/alignment_heads", "decoder/alignment_layer"])
-"""Where word timestamps would come from."""
+_UNUSED: Final = frozenset(
+    [
+        "decoder/alibi_use_positive_positions",
+        "decoder/alignment_heads",
+        "decoder/alignment_layer",
+        "decoder/scale_alibi",
+    ]
+)
+"""How ALiBi would be used if it were, and where word timestamps would come from."""
 _ALIASES: Final = {"decoder/projection/weight": "decoder/embeddings/weight"}
 
 
@@ -149,14 +156,14 @@ class _Renaming:
         self._left -= {"encoder/num_heads", "decoder/num_heads"} | _UNUSED
 
     def _check_complete(self, made: Mapping[str, npt.NDArray[Any]], sizes: WhisperSizes) -> None:
-        if self._left:
-            example = min(self._left)
-            raise self._unfit(f"{len(self._left)} variables have no place, such as {example}")
         for name, shape in sizes.shapes().items():
             if made[name].shape != shape:
                 raise self._unfit(f"{name} would be {made[name].shape} instead of {shape}")
             if made[name].dtype.kind != "f":
                 raise self._unfit(f"{name} would be {made[name].dtype}: the model is quantised")
+        if self._left:
+            example = min(self._left)
+            raise self._unfit(f"{len(self._left)} variables have no place, such as {example}")
 
     def _take(self, name: str) -> npt.NDArray[Any]:
         if name not in self._left:

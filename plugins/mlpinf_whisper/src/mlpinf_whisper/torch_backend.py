@@ -137,6 +137,13 @@ class TorchBackend:
             stop_check_steps=self.settings.stop_check_steps,
         )
         encoder, decoder = Encoder(model), Decoder(model)
+        if decoding.length > decoder.max_positions:
+            raise ConfigurationError(
+                f"{len(decoding.prompt)} tokens of prompt and {decoding.max_tokens} of text are "
+                f"more than the model's {decoder.max_positions} positions",
+                where="benchmark.max_output_tokens",
+                remedy=f"set it to {decoder.max_positions - len(decoding.prompt)} at most",
+            )
         self._log_mel = self._features_of(model.config.num_mel_bins)
         for _ in range(self.replicas):
             replica = GreedyDecoder(encoder, decoder, decoding)
@@ -146,6 +153,7 @@ class TorchBackend:
     def _load_model(self) -> Any:
         import torch
         import transformers
+        from safetensors import SafetensorError
 
         logging: Any = transformers.utils.logging
         logging.disable_progress_bar()
@@ -156,7 +164,7 @@ class TorchBackend:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        except (RuntimeError, ValueError, OSError) as error:
+        except (SafetensorError, RuntimeError, ValueError, OSError) as error:
             raise BackendError(
                 f"the checkpoint cannot be loaded: {error}",
                 where=str(self.checkpoint),

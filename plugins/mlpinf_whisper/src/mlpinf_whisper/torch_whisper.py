@@ -113,6 +113,11 @@ def _attend(
     return mixed.transpose(1, 2).flatten(-2)
 
 
+def _attend_to_clips(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attention to encoded clips: most of what a step reads, as each row reads all its clip."""
+    return _attend(query, key, value)
+
+
 class Encoder:
     """From spectrograms to what the decoder attends to."""
 
@@ -285,6 +290,8 @@ class Decoder:
             mixed = _attend(query, keys[:, :, :length], values[:, :, :length], mask)
             x = x + layer.self_out.linear(mixed)
             query = _heads(layer.cross_query.linear(layer.cross_norm.norm(x)), self._heads)
-            mixed = _attend(query, cache.cross_keys[index, :rows], cache.cross_values[index, :rows])
+            mixed = _attend_to_clips(
+                query, cache.cross_keys[index, :rows], cache.cross_values[index, :rows]
+            )
             x = layer.feed_forward(x + layer.cross_out.linear(mixed))
         return functional.linear(self._norm.norm(x[:, -1]), self._embeddings, suppression)
