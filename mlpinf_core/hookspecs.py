@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from mlpinf_core.accuracy import NotGraded
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
@@ -199,7 +200,9 @@ def make_sut(run: Run, backend: Backend, samples: Samples) -> Sut | None:
 
 
 @hookspec(firstresult=True)
-def check_accuracy(run: Run, samples: Samples, log: AccuracyLog) -> Mapping[str, float] | None:
+def check_accuracy(
+    run: Run, samples: Samples, log: AccuracyLog
+) -> Mapping[str, float | NotGraded] | None:
     """Score an accuracy run.
 
     When: after an accuracy run whose log is complete; in a child process of its own.
@@ -210,8 +213,9 @@ def check_accuracy(run: Run, samples: Samples, log: AccuracyLog) -> Mapping[str,
         log: LoadGen's accuracy log.
 
     Returns:
-        Metric to value, named and scaled as in the benchmark's limits. The core judges them.
-        None is an error.
+        Metric to value, named and scaled as in the benchmark's limits. The core judges them. A
+        :class:`~mlpinf_core.accuracy.NotGraded` stands for a value that was not worked out, and
+        does not pass. None is an error.
 
     Raises:
         AccuracyError: the log cannot be scored.
