@@ -6,14 +6,13 @@ import json
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import tokenizers
 
 from mlpinf_core.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import tokenizers
 
 _FILES: Final = ("tokenizer.json", "tokenizer_config.json")
 _CLEANED: Final = (
@@ -43,8 +42,6 @@ class Detokenizer:
         Raises:
             IntegrityError: its files are missing or damaged.
         """
-        import tokenizers
-
         file, settings_file = (folder / name for name in _FILES)
         try:
             tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))

@@ -9,14 +9,16 @@ sha256 that it has is recorded with what is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from mlpinf_core.benchmark import FolderSource, Source
 from mlpinf_llm.dataset import Layout
 from mlpinf_llm.generation import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DOWNLOADER: Final = (
     "bash <(curl -s https://raw.githubusercontent.com/mlcommons/r2-downloader/refs/heads/main/"
@@ -99,7 +101,7 @@ def _model(
     """The checkpoint, and its tokenizer alone."""
     name = repository.partition("/")[2]
     accept = (
-        f"accept its licence at https://huggingface.co/{repository}, and give your token in HF_TOKEN"
+        f"accept its licence at https://huggingface.co/{repository}, and set HF_TOKEN to your token"
         if gated
         else None
     )

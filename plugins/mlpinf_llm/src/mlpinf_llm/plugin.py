@@ -10,6 +10,7 @@ from mlpinf_llm import benchmarks as declared
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlpinf_core.accuracy import NotGraded
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
@@ -78,7 +79,9 @@ def make_sut(run: Run, backend: CTranslate2Backend, samples: TokenSamples) -> Su
 
 
 @hookimpl
-def check_accuracy(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, float]:
+def check_accuracy(
+    run: Run, samples: TokenSamples, log: AccuracyLog
+) -> Mapping[str, float | NotGraded]:
     """ROUGE, exact match and lengths against the data file's references."""
     from mlpinf_llm import accuracy
 

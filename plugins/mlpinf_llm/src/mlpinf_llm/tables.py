@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import attrs
 import numpy as np
@@ -110,7 +110,7 @@ def _opened(path: Path) -> BinaryIO:
     if not compressed:
         return file
     file.close()
-    return gzip.open(path, "rb")
+    return cast("BinaryIO", gzip.open(path, "rb"))
 
 
 def _columns_of_parquet(path: Path) -> dict[str, Column]:

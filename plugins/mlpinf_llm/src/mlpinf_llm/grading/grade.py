@@ -97,8 +97,10 @@ def _mathematics(answers: Sequence[Answer]) -> list[bool]:
 
     with Comparer() as comparer:
         return [
-            bool(found and a.reference) and same_answer(found, a.reference, comparer.same_value)
-            for a, found in ((a, parts.boxed(a.text)) for a in answers)
+            same_answer(found, a.reference, comparer.same_value)
+            if (found := parts.boxed(a.text)) and a.reference
+            else False
+            for a in answers
         ]
 
 

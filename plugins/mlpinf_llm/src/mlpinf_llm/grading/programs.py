@@ -72,9 +72,8 @@ def read_problems(path: Path, wanted: Sequence[str]) -> dict[str, Problem]:
         what = f"LiveCodeBench's tests cannot be read: {error.strerror}"
         raise IntegrityError(what, where=str(path), remedy=remedy) from error
     if missing := sorted(needed - set(found)):
-        what = (
-            f"LiveCodeBench's tests lack {len(missing)} of {len(needed)} problems, {missing[0]} say"
-        )
+        first = missing[0]
+        what = f"LiveCodeBench's tests lack {len(missing)} of {len(needed)} problems: {first}, say"
         raise IntegrityError(what, where=str(path), remedy=remedy)
     return found
 
@@ -106,7 +105,7 @@ class _TextOnly(pickle.Unpickler):
 
 
 def grade(programs: Sequence[tuple[str, Problem]]) -> list[bool]:
-    """Whether each program passes all tests of its problem; as many at a time as there are cores."""
+    """Whether each program passes all tests of its problem; one at a time a core."""
     with ThreadPoolExecutor(usable_processors()) as pool:
         return list(pool.map(lambda pair: passes(*pair), programs))
 

@@ -43,8 +43,8 @@ _NAMESPACES: Final = (
     "--kill-child",
 )
 _BUBBLEWRAP: Final = (
-    "bwrap", "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev",
-    "--unshare-all", "--die-with-parent", "--chdir", "/tmp",
+    "bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all",
+    "--die-with-parent",
 )  # fmt: skip
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 import select
-import subprocess
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self, TypeAlias, cast
 
 from mlpinf_llm.grading import sandbox
 
 if TYPE_CHECKING:
+    import subprocess
     from types import TracebackType
+
+Pipes: TypeAlias = tuple[IO[bytes], IO[bytes]]
 
 _WORKER: Final = "mlpinf_llm.grading.symbolic_worker"
 _LIMITS: Final = sandbox.Limits(cpu_s=600)
@@ -62,9 +64,7 @@ class Comparer:
     def _ask(self, expression: str) -> bool:
         if self._process is None:
             self._process = self._open.enter_context(sandbox.started(_WORKER, _LIMITS))
-        asked, answers = self._process.stdin, self._process.stdout
-        assert asked is not None
-        assert answers is not None
+        asked, answers = cast("Pipes", (self._process.stdin, self._process.stdout))
         try:
             asked.write(json.dumps(expression).encode() + b"\n")
             asked.flush()
