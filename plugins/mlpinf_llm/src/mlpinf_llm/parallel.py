@@ -6,7 +6,6 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mlpinf_core.loadgen.lifetime import end_with_parent
 from mlpinf_core.machine import usable_processors
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WORTH_A_PROCESS: Final = 1000
+_WORTH_A_PROCESS: Final = 200
 """Items below which starting processes takes longer than the work."""
 _CHUNK: Final = 64
 
@@ -37,5 +36,5 @@ def spread(
         return [function(item) for item in items]
     # A fresh interpreter: a fork would take the engine's threads' locks along.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(processes, context) as pool:
         return list(pool.map(function, items, chunksize=_CHUNK))
