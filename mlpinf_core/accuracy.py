@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mlpinf_core.errors import AccuracyError
+from mlpinf_core.protocols import NOT_GRADED, NotGraded
 from mlpinf_core.rules.model import Limit
 
 if TYPE_CHECKING:
@@ -26,27 +27,6 @@ SPELLINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The rules' name of a metric to its name in accuracy.txt, where they differ (the submission
 checker's patterns)."""
-
-
-@attrs.frozen
-class NotGraded:
-    """What a scorer gives in place of a score that it did not work out.
-
-    A metric that has a limit and was not graded has not passed, so neither has the run. Some
-    graders have to be asked for, one that executes generated programs above all.
-
-    Attributes:
-        reason: why, and what to do to have it graded.
-    """
-
-    reason: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        return {_NOT_GRADED: self.reason}
-
-
-_NOT_GRADED: Final = "not_graded"
 
 
 @attrs.frozen
@@ -76,7 +56,7 @@ class MetricScore:
             "upper": self.limit and self.limit.upper,
             "judged": self.limit is not None,
             "passed": self.passed,
-            _NOT_GRADED: self.not_graded,
+            NOT_GRADED: self.not_graded,
         }
 
 
@@ -105,7 +85,7 @@ class AccuracyResult:
                 value=float("nan") if score["value"] is None else float(score["value"]),
                 limit=Limit(score["lower"], score["upper"]) if score["judged"] else None,
                 passed=bool(score["passed"]),
-                not_graded=score.get(_NOT_GRADED),
+                not_graded=score.get(NOT_GRADED),
             )
             for score in data["scores"]
         )
@@ -121,7 +101,8 @@ def judge(scores: Mapping[str, object], limits: Mapping[str, Limit]) -> Accuracy
     """Hold scores against their limits, both sides of them.
 
     Args:
-        scores: metric to value, or to a :class:`NotGraded` or its plain form; NumPy's numbers
+        scores: metric to value, or to a :class:`~mlpinf_core.protocols.NotGraded` or its plain
+            form; NumPy's numbers
             become plain ones.
         limits: metric to its band; a score without one is reported and not judged.
 
@@ -181,7 +162,7 @@ def _why_not(value: object) -> str | None:
     """Why there is no score; None where there is one."""
     if isinstance(value, NotGraded):
         return value.reason
-    return str(value[_NOT_GRADED]) if isinstance(value, dict) and _NOT_GRADED in value else None
+    return str(value[NOT_GRADED]) if isinstance(value, dict) and NOT_GRADED in value else None
 
 
 def _plain(metric: str, value: object) -> float:

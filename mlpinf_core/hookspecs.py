@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mlpinf_core.accuracy import NotGraded
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import Backend, Samples, Sut
+    from mlpinf_core.protocols import Backend, NotGraded, Samples, Sut
 
 PROJECT = "mlpinf"
 
@@ -214,7 +213,7 @@ def check_accuracy(
 
     Returns:
         Metric to value, named and scaled as in the benchmark's limits. The core judges them. A
-        :class:`~mlpinf_core.accuracy.NotGraded` stands for a value that was not worked out, and
+        :class:`~mlpinf_core.protocols.NotGraded` stands for a value that was not worked out, and
         does not pass. None is an error.
 
     Raises:

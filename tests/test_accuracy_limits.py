@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlpinf_core.accuracy import AccuracyResult, NotGraded, judge, text
+from mlpinf_core.accuracy import AccuracyResult, judge, text
 from mlpinf_core.errors import AccuracyError
+from mlpinf_core.protocols import NotGraded
 from mlpinf_core.rules.model import Limit
 
 

@@ -98,8 +98,8 @@ class Child:
 
     def score(self) -> None:
         """Score the accuracy log in the run directory."""
-        from mlpinf_core.accuracy import NotGraded
         from mlpinf_core.logs.accuracy import AccuracyLog
+        from mlpinf_core.protocols import NotGraded
 
         samples = self._samples()
         self._events.phase("scoring")

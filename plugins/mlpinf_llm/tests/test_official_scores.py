@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from mlpinf_core.accuracy import NotGraded, judge
+from mlpinf_core.accuracy import judge
 from mlpinf_core.errors import AccuracyError
 from mlpinf_core.logs.accuracy import AccuracyLog
+from mlpinf_core.protocols import NotGraded
 from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_llm import accuracy, samples, scoring
 from mlpinf_llm.benchmarks import data_name

@@ -15,7 +15,7 @@ from mlpinf_llm.detokenizer import Detokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlpinf_core.accuracy import NotGraded
+    from mlpinf_core.protocols import NotGraded
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_llm.benchmarks import LlmSettings

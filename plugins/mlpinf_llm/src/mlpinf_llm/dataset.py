@@ -1,4 +1,4 @@
-"""A data set's file and what its columns mean; checked, and written once as a store.
+"""A data set's file, checked, and written once as a store.
 
 The store is what everything else works with: prompts, references and kinds as ragged arrays that
 are memory-mapped. The file itself is read once, by whoever comes first.
@@ -16,6 +16,7 @@ import numpy as np
 from mlpinf_core.errors import IntegrityError
 from mlpinf_core.hashing import checksum_fault
 from mlpinf_llm import ragged, tables
+from mlpinf_llm.layout import Layout
 from mlpinf_llm.ragged import Ragged, Texts
 
 if TYPE_CHECKING:
@@ -27,32 +28,6 @@ if TYPE_CHECKING:
 _FORMAT: Final = 2
 """Rises when the store's files change."""
 _PROMPTS, _REFERENCES, _KINDS = "prompts", "references", "kinds"
-
-
-@attrs.frozen
-class Layout:
-    """What a data set's file holds.
-
-    Attributes:
-        prompts: the column of token ids.
-        lengths: the column that says how many there are; None where there is none.
-        references: the column of reference answers, by the names it may have; empty where there is
-            nothing to score against.
-        kinds: the column that says how an answer is judged; None where all are judged alike.
-        rows: how many samples there must be; None for any number.
-        max_tokens: the longest prompt that there may be; None for any.
-        vocabulary: ids are below it; None for any.
-        md5: of the file, where a sha256 is not published; None for any.
-    """
-
-    prompts: str = "tok_input"
-    lengths: str | None = None
-    references: tuple[str, ...] = ()
-    kinds: str | None = None
-    rows: int | None = None
-    max_tokens: int | None = None
-    vocabulary: int | None = None
-    md5: str | None = None
 
 
 @attrs.frozen

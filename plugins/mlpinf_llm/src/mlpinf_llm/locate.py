@@ -9,7 +9,7 @@ from mlpinf_core.hashing import HashMemory
 from mlpinf_core.vocabulary import Variant
 from mlpinf_llm import tiny
 from mlpinf_llm.benchmarks import data_name
-from mlpinf_llm.dataset import DataFile, Layout
+from mlpinf_llm.dataset import DataFile
 from mlpinf_llm.official import OFFICIAL
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_llm.benchmarks import LlmSettings
     from mlpinf_llm.generation import Generation
+    from mlpinf_llm.layout import Layout
     from mlpinf_llm.official import Official, OfficialData
 
 _HASHES: Final = ".llm-data.sha256.json"

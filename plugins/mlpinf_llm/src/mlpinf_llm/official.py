@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from mlpinf_core.benchmark import FolderSource, Source
-from mlpinf_llm.dataset import Layout
 from mlpinf_llm.generation import Generation
+from mlpinf_llm.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,11 +10,10 @@ from mlpinf_llm import benchmarks as declared
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlpinf_core.accuracy import NotGraded
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import Sut
+    from mlpinf_core.protocols import NotGraded, Sut
     from mlpinf_llm.ct2 import CTranslate2Backend
     from mlpinf_llm.dataset import DataFile
     from mlpinf_llm.samples import TokenSamples

@@ -15,8 +15,8 @@ from typing import Any
 
 import attrs
 
-from mlpinf_llm.dataset import Layout
 from mlpinf_llm.generation import Generation
+from mlpinf_llm.layout import Layout
 
 DATA = "tiny_data"
 
