@@ -169,7 +169,7 @@ def test_an_official_file_of_another_checksum_is_refused(
     new_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     (tmp_path / "cnn_eval.json").write_text("[]")
-    with pytest.raises(IntegrityError, match="has sha256 .* instead of 6d066a21"):
+    with pytest.raises(IntegrityError, match=r"has sha256 .* instead of 6d066a21"):
         locate.data_file(new_run("llama3.1-8b", data_path=tmp_path))
 
 

@@ -240,7 +240,7 @@ def _command(process: Path) -> bytes:
         return b""
 
 
-def tests_file(path: Path, **changes: Any) -> Path:
+def code_tests(path: Path, **changes: Any) -> Path:
     hidden = json.dumps([{"input": "5", "output": "10", "testtype": "stdin"}])
     packed = base64.b64encode(zlib.compress(pickle.dumps(hidden))).decode()
     row = {
@@ -255,19 +255,19 @@ def tests_file(path: Path, **changes: Any) -> Path:
 
 
 def test_the_tests_of_a_problem_are_the_public_and_the_packed_ones(tmp_path: Path) -> None:
-    found = programs.read_problems(tests_file(tmp_path / "test.jsonl"), ["abc_1"])
+    found = programs.read_problems(code_tests(tmp_path / "test.jsonl"), ["abc_1"])
     assert found == {"abc_1": Problem(("3", "5"), ("6", "10"), None)}
 
 
 def test_packed_tests_that_name_a_function_are_refused_and_not_run(tmp_path: Path) -> None:
     hostile = base64.b64encode(zlib.compress(b"\x80\x04cposix\nsystem\n(Vtouch x\ntR.")).decode()
-    path = tests_file(tmp_path / "test.jsonl", private_test_cases=hostile)
+    path = code_tests(tmp_path / "test.jsonl", private_test_cases=hostile)
     with pytest.raises(IntegrityError, match=r"names posix\.system"):
         programs.read_problems(path, ["abc_1"])
 
 
 def test_a_problem_without_tests_is_named(tmp_path: Path) -> None:
-    path = tests_file(tmp_path / "test.jsonl")
+    path = code_tests(tmp_path / "test.jsonl")
     with pytest.raises(IntegrityError, match="lack 1 of 2 problems: xyz"):
         programs.read_problems(path, ["abc_1", "xyz"])
     with pytest.raises(IntegrityError, match="cannot be read"):

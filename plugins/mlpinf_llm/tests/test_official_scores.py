@@ -19,7 +19,6 @@ import pytest
 from mlpinf_core.accuracy import judge
 from mlpinf_core.errors import AccuracyError
 from mlpinf_core.logs.accuracy import AccuracyLog
-from mlpinf_core.protocols import NotGraded
 from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_llm import accuracy, samples, scoring
 from mlpinf_llm.benchmarks import data_name
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlpinf_core.context import Run
+    from mlpinf_core.protocols import NotGraded
 
 DATA = Path(__file__).parent / "data" / "official"
 FILES = {

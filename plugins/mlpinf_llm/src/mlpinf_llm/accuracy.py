@@ -15,9 +15,9 @@ from mlpinf_llm.detokenizer import Detokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlpinf_core.protocols import NotGraded
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
+    from mlpinf_core.protocols import NotGraded
     from mlpinf_llm.benchmarks import LlmSettings
     from mlpinf_llm.grading.programs import Problem
     from mlpinf_llm.samples import TokenSamples

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from mlpinf_core.protocols import NotGraded
 from mlpinf_core.benchmark import is_installed
+from mlpinf_core.protocols import NotGraded
 from mlpinf_llm.grading import parts, programs
 from mlpinf_llm.grading.parts import Part
 
