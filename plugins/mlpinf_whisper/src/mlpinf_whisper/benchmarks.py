@@ -67,6 +67,8 @@ LARGE_V3: Final = FolderSource(
 
 TINY_SAMPLES: Final = 24
 """Samples of the tiny variant."""
+_TINY_ACCURACY: Final = 97.8471
+"""What tiny.en reaches on them in float32, with either backend; int8 reaches 97.5501."""
 _P90_QUERIES: Final = 70
 """Early stopping wants 64 queries at p90 when none is over the limit; some to spare."""
 
@@ -146,11 +148,8 @@ def _tiny() -> VariantSpec:
                 "run": {"server_load": 0.4},
             },
         },
-        accuracy={"99": {"ACCURACY": Limit(lower=_TINY_ACCURACY)}},
+        accuracy={"99": {"ACCURACY": Limit(lower=round(0.99 * _TINY_ACCURACY, 4))}},
     )
-
-
-_TINY_ACCURACY: Final = 90.0
 
 
 def _full() -> VariantSpec:

@@ -93,7 +93,8 @@ class CTranslate2Backend:
             raise BackendError(
                 f"CTranslate2 cannot load the engine: {error}",
                 where=str(self.engine),
-                remedy="if the files are damaged, fetch or convert the model again",
+                remedy="choose another backend.compute_type or device if it is that; "
+                "if the files are damaged, fetch or convert the model again",
             ) from error
 
     def warm_up(self) -> None:
