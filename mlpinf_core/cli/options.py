@@ -51,6 +51,35 @@ def _complete(*words: str) -> Any:
     return complete
 
 
+def complete_system(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of known systems, with their summaries."""
+    from click.shell_completion import CompletionItem
+
+    from mlpinf_core.plugins import Plugins
+    from mlpinf_core.systems.registry import Registry
+
+    del parameter
+    offered = Plugins.from_environment().system_directories()
+    known = Registry.load(offered, ctx.params.get("system_dirs") or ()).systems
+    return [
+        CompletionItem(name, help=system.summary)
+        for name, system in known.items()
+        if name.casefold().startswith(incomplete.casefold())
+    ]
+
+
+system_directories = click.option(
+    "--system-dir",
+    "system_dirs",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A directory of system files, beside the known ones. Repeatable.",
+)
+
+
 _OPTIONS = (
     click.argument("names", nargs=-1, metavar="[BENCHMARK]...", shell_complete=_complete_benchmark),
     click.option(
@@ -119,8 +148,11 @@ _OPTIONS = (
     click.option(
         "--system",
         metavar="NAME",
-        help="Settings of a known system: a TOML file, or the name of one that a plugin offers.",
+        shell_complete=complete_system,
+        help="A known system or a system file, for its settings; `none` for none.  "
+        "[default: $SYSTEM_NAME, or what is recognised]",
     ),
+    system_directories,
     click.option(
         "--output",
         metavar="DIR",
@@ -163,6 +195,7 @@ def make_request(
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
     system: str | None,
+    system_dirs: tuple[Path, ...],
     output: Path,
 ) -> Request:
     """The request that a command line makes.
@@ -198,6 +231,7 @@ def make_request(
         category=None if category is None else Category.parse(category),
         files=files,
         system=system,
+        system_directories=system_dirs,
         layers=tuple(layers),
         output=output,
     )

@@ -10,32 +10,17 @@ import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
 from mlpinf_core.cli.groups import NamedGroup
+from mlpinf_core.cli.options import complete_system, system_directories
 from mlpinf_core.errors import ConfigurationError, ExitCode, PrerequisiteError
 from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS
 from mlpinf_core.systems.matching import shown
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from mlpinf_core.systems.choice import Choice
     from mlpinf_core.systems.description import Description
     from mlpinf_core.systems.host import Host
     from mlpinf_core.systems.matching import Match
     from mlpinf_core.systems.registry import Registry
-
-
-def _complete_system(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    del parameter
-    known = _registry(ctx.params.get("system_dirs") or ())
-    return [
-        CompletionItem(name, help=system.summary)
-        for name, system in known.systems.items()
-        if name.casefold().startswith(incomplete.casefold())
-    ]
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -45,18 +30,10 @@ _machine = click.option(
     type=click.Path(path_type=Path),
     help="Look at a recorded machine instead of this one: see --record.",
 )
-_directories = click.option(
-    "--system-dir",
-    "system_dirs",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A directory of system files, beside the known ones. Repeatable.",
-)
 _name = click.option(
     "--system",
     metavar="NAME",
-    shell_complete=_complete_system,
+    shell_complete=complete_system,
     help="A known system or a system file, instead of what is recognised.",
 )
 
@@ -121,7 +98,7 @@ def detect_command(verbose: int, machine: Path | None, record: Path | None, as_j
 
 
 @system_command.command("list", epilog="\b\nExamples:\n  mlpinf system list")
-@_directories
+@system_directories
 @_json
 @click.pass_obj
 def list_command(verbose: int, system_dirs: tuple[Path, ...], as_json: bool) -> None:
@@ -136,8 +113,8 @@ def list_command(verbose: int, system_dirs: tuple[Path, ...], as_json: bool) -> 
 
 
 @system_command.command("show", epilog="\b\nExamples:\n  mlpinf system show H200-SXM-141GBx8")
-@click.argument("name", shell_complete=_complete_system)
-@_directories
+@click.argument("name", shell_complete=complete_system)
+@system_directories
 @_json
 @click.pass_obj
 def show_command(verbose: int, name: str, system_dirs: tuple[Path, ...], as_json: bool) -> None:
@@ -181,7 +158,7 @@ def show_command(verbose: int, name: str, system_dirs: tuple[Path, ...], as_json
     epilog="\b\nExamples:\n  mlpinf system match\n  mlpinf system match --machine machine.toml",
 )
 @_machine
-@_directories
+@system_directories
 @_json
 @click.pass_obj
 def match_command(
@@ -278,7 +255,7 @@ def add_command(
     help="Version of the rules: v5.1, v6.0, v6.1.",
 )
 @_name
-@_directories
+@system_directories
 @_machine
 @click.option("--power", is_flag=True, help="Ask for what a power measurement wants as well.")
 @click.option(

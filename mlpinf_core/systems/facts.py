@@ -142,22 +142,3 @@ def field(text: str, name: str, separator: str = ":") -> str | None:
         if found and key.strip() == name:
             return value.strip()
     return None
-
-
-def numbers(text: str) -> list[int]:
-    """The numbers of a list as the kernel writes it: ``0-3,8`` is 0, 1, 2, 3 and 8.
-
-    Raises:
-        ValueError: it is not such a list.
-    """
-    found: list[int] = []
-    for part in text.split(","):
-        if not part.strip():
-            continue
-        first, dash, last = part.strip().partition("-")
-        low = int(first)
-        high = int(last) if dash else low
-        if low < 0 or high < low:
-            raise ValueError(f"{part.strip()!r} is not a range")
-        found += range(low, high + 1)
-    return found

@@ -12,7 +12,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.errors import ConfigurationError
-from mlpinf_core.systems.facts import numbers
+from mlpinf_core.machine import number_list
 from mlpinf_core.systems.host import UnavailableError
 from mlpinf_core.systems.toml import toml_value
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("files", "directories", "commands", "nvml", "packages", "environment")
 REFUSED: Final = "refused"
-_MOST_VARIANTS: Final = 4096
-"""A range in a path is to spare typing; one beyond any machine is a mistake."""
 
 
 class RememberingHost:
@@ -181,5 +179,5 @@ def _variants(question: str) -> Iterator[str]:
     if found is None:
         yield question
         return
-    for number in numbers(found[1])[:_MOST_VARIANTS]:
+    for number in number_list(found[1]):
         yield from _variants(question[: found.start()] + str(number) + question[found.end() :])

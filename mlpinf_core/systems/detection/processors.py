@@ -6,7 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from mlpinf_core.systems.facts import Value, Way, field, numbers
+from mlpinf_core.machine import number_list
+from mlpinf_core.systems.facts import Value, Way, field
 from mlpinf_core.systems.host import UnavailableError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def look_for_processors(looking: Looking) -> None:
         Way("lscpu Model name", lambda: _lscpu(host, "Model name:")),
         Way(f"{_CPUINFO} CPU part", lambda: _arm_name(host.read(_CPUINFO))),
     )
-    online = Way(f"{_CPU}/online", lambda: len(numbers(host.read(f"{_CPU}/online"))))
+    online = Way(f"{_CPU}/online", lambda: len(number_list(host.read(f"{_CPU}/online"))))
     listed = Way(_CPUINFO, lambda: len(re.findall(r"^processor\s*:", host.read(_CPUINFO), re.M)))
     looking.learn("cpu.threads", online, listed)
     topology = f"{_CPU}/cpu*/topology"
@@ -113,7 +114,7 @@ def _distinct(host: Host, name: str) -> int | None:
 
 def _each(host: Host, name: str) -> set[str]:
     """The distinct values of one topology file over all processors that are online."""
-    online = numbers(host.read(f"{_CPU}/online"))
+    online = number_list(host.read(f"{_CPU}/online"))
     return {host.read(f"{_CPU}/cpu{number}/topology/{name}") for number in online}
 
 
@@ -156,7 +157,7 @@ def _named_frequency(cpuinfo: str) -> int | None:
 
 
 def _governors(host: Host) -> str:
-    online = numbers(host.read(f"{_CPU}/online"))
+    online = number_list(host.read(f"{_CPU}/online"))
     path = f"{_CPU}/cpu{{}}/cpufreq/scaling_governor"
     return ", ".join(sorted({host.read(path.format(number)) for number in online}))
 
@@ -165,14 +166,14 @@ def _caches(host: Host) -> Value | None:
     """``L2 2048 KiB per core`` and so on, in the order of the levels."""
     found: dict[str, str] = {}
     base = f"{_CPU}/cpu0/cache"
-    siblings = len(numbers(host.read(f"{_CPU}/cpu0/topology/thread_siblings_list")))
+    siblings = len(number_list(host.read(f"{_CPU}/cpu0/topology/thread_siblings_list")))
     for index in host.entries(base):
         if not index.startswith("index"):
             continue
         level, kind = host.read(f"{base}/{index}/level"), host.read(f"{base}/{index}/type")
         name = f"L{level}" + {"Data": "d", "Instruction": "i"}.get(kind, "")
         size = host.read(f"{base}/{index}/size").removesuffix("K")
-        sharing = len(numbers(host.read(f"{base}/{index}/shared_cpu_list")))
+        sharing = len(number_list(host.read(f"{base}/{index}/shared_cpu_list")))
         shared = "per core" if sharing <= siblings else f"shared by {sharing // siblings} cores"
         found[name] = f"{name} {int(size)} KiB {shared}"
     return tuple(found[name] for name in sorted(found)) or None
@@ -184,7 +185,7 @@ def _look_for_nodes(looking: Looking) -> None:
     found: dict[int, str] = {}
 
     def nodes() -> int | None:
-        for number in numbers(host.read(f"{_NODE}/online")):
+        for number in number_list(host.read(f"{_NODE}/online")):
             if cpus := host.read(f"{_NODE}/node{number}/cpulist"):
                 found[number] = cpus
         return len(found) or None
