@@ -75,20 +75,27 @@ def processors(text: str, where: str) -> set[int]:
     """The processors of a list.
 
     Args:
-        text: ``0-3,8`` or ``node:1``, comma-separated.
+        text: ``0-3,8`` or ``node:1``, comma-separated. Of a node, those that this process may use.
         where: the setting it is from, for the error.
 
     Raises:
         ConfigurationError: one of them does not exist, or is not for this process to use.
     """
+    allowed = _allowed()
     wanted: set[int] = set()
     for part in _parts(text):
         if part.startswith(_NODE):
             for node in number_list(part.removeprefix(_NODE)):
-                wanted |= _of_node(node, where)
+                wanted |= _of_node(node, where) & allowed
         else:
             wanted |= set(number_list(part))
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else wanted
+    if not wanted:
+        raise ConfigurationError(
+            f"none of the processors of {text} is for this process to use: those are "
+            f"{number_text(allowed)}",
+            where=where,
+            remedy="name others, or give the container more",
+        )
     if beyond := wanted - allowed:
         raise ConfigurationError(
             f"processors {number_text(beyond)} are not available: this process may use "
@@ -141,6 +148,12 @@ def bind_thread(cpus: set[int]) -> None:
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _allowed() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def _threads() -> list[int]:

@@ -18,7 +18,7 @@ from mlpinf_core.scratch import readable
 from mlpinf_core.vocabulary import Mode, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from mlpinf_core.benchmark import Source
@@ -36,6 +36,8 @@ class CheckState(enum.StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     """The run would fail."""
+    UNKNOWN = "unknown"
+    """It cannot be looked at."""
 
 
 @attrs.frozen
@@ -54,7 +56,8 @@ class Check:
 
 def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
     """Look at everything that the plan's runs need. Takes seconds, changes nothing."""
-    found = [_loadgen(plan), _output(plan.output)]
+    rounds = {planned.workload.round for planned in plan.runs}
+    found = [check_loadgen(rounds), _system(plan), _output(plan.output)]
     need = 0
     for source, name, local in _sources(plan, plugins):
         result, bytes_ = _source(source, name, local, scratch)
@@ -76,7 +79,8 @@ def expected_seconds(planned: PlannedRun, plugins: Plugins, mode: Mode) -> float
     return (loadgen.performance_sample_count or 0) / rate if rate else None
 
 
-def _loadgen(plan: Plan) -> Check:
+def check_loadgen(rounds: Collection[str]) -> Check:
+    """Whether LoadGen can be used, and was built for these rounds."""
     try:
         version = importlib.metadata.version(DISTRIBUTION)
         embedded = embedded_round()
@@ -84,9 +88,8 @@ def _loadgen(plan: Plan) -> Check:
         return Check(
             "LoadGen", CheckState.FAILED, f"not usable: {error}", f"pip install {DISTRIBUTION}"
         )
-    rounds = {planned.workload.round for planned in plan.runs}
     what = f"{DISTRIBUTION} {version} embeds {embedded or 'an unknown round'}"
-    if rounds == {embedded}:
+    if set(rounds) == {embedded}:
         return Check("LoadGen", CheckState.OK, what)
     wanted = ", ".join(sorted(rounds))
     return Check(
@@ -95,6 +98,12 @@ def _loadgen(plan: Plan) -> Check:
         f"{what}; the seeds of {wanted} are enforced",
         f"a submission to {wanted} wants a wheel of that round",
     )
+
+
+def _system(plan: Plan) -> Check:
+    system = plan.system
+    file = "" if system.file is None else f", {system.file.settings.origin}"
+    return Check("system", CheckState.OK, f"{system.name}: {system.how}{file}")
 
 
 def _output(output: Path) -> Check:

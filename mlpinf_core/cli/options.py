@@ -14,7 +14,7 @@ from mlpinf_core.config.overrides import parse_assignment
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.names import lookup
 from mlpinf_core.plan import DEFAULT_OUTPUT, Request
-from mlpinf_core.rules import DEFAULT_ROUND, load_round
+from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS, load_round
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant
 
 if TYPE_CHECKING:
@@ -70,6 +70,15 @@ def complete_system(
     ]
 
 
+round_option = click.option(
+    "--round",
+    "round_",
+    metavar="ROUND",
+    default=DEFAULT_ROUND,
+    show_default=True,
+    shell_complete=_complete(*ROUNDS),
+    help="Version of the rules: v5.1, v6.0, v6.1.",
+)
 system_directories = click.option(
     "--system-dir",
     "system_dirs",
@@ -107,14 +116,7 @@ _OPTIONS = (
         help="full (the rules' model and data) or tiny (a small model, on any CPU).  "
         "[default: full]",
     ),
-    click.option(
-        "--round",
-        "round_",
-        metavar="ROUND",
-        default=DEFAULT_ROUND,
-        show_default=True,
-        help="Version of the rules: v5.1, v6.0, v6.1.",
-    ),
+    round_option,
     click.option(
         "--accuracy-target", metavar="PERCENT", help="99 or 99.9, as the benchmark has it."
     ),

@@ -10,15 +10,15 @@ import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
 from mlpinf_core.cli.groups import NamedGroup
-from mlpinf_core.cli.options import complete_system, system_directories
+from mlpinf_core.cli.options import complete_system, round_option, system_directories
 from mlpinf_core.errors import ConfigurationError, ExitCode, PrerequisiteError
-from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS
+from mlpinf_core.rules import DEFAULT_ROUND
 from mlpinf_core.systems.matching import shown
+from mlpinf_core.systems.recording import RememberingHost, host_of
 
 if TYPE_CHECKING:
     from mlpinf_core.systems.choice import Choice
     from mlpinf_core.systems.description import Description
-    from mlpinf_core.systems.host import Host
     from mlpinf_core.systems.matching import Match
     from mlpinf_core.systems.registry import Registry
 
@@ -75,9 +75,8 @@ def detect_command(verbose: int, machine: Path | None, record: Path | None, as_j
     """
     set_up_logging(verbose)
     from mlpinf_core.systems.detection import detect
-    from mlpinf_core.systems.recording import RememberingHost
 
-    host = RememberingHost(_host(machine))
+    host = RememberingHost(host_of(machine))
     facts = detect(host)
     if record is not None:
         from mlpinf_core.systems.writing import write_file
@@ -169,7 +168,7 @@ def match_command(
     from mlpinf_core.systems.choice import choose
     from mlpinf_core.systems.detection import detect_enough
 
-    registry, facts = _registry(system_dirs), detect_enough(_host(machine))
+    registry, facts = _registry(system_dirs), detect_enough(host_of(machine))
     choice = choose(None, registry, lambda: facts)
     matches = registry.matches(facts)
     if as_json:
@@ -218,7 +217,7 @@ def add_command(
     from mlpinf_core.systems.files import proper_name
     from mlpinf_core.systems.registry import user_directory
 
-    facts = detect(_host(machine))
+    facts = detect(host_of(machine))
     name = proper_name(name, "--name") if name is not None else generated_name(facts)
     place = directory or user_directory()
     if place is None:
@@ -245,15 +244,7 @@ def add_command(
     "  mlpinf system describe --field submitter=ACME --field division=open\n"
     "  mlpinf system describe --output systems/my-server.json",
 )
-@click.option(
-    "--round",
-    "round_",
-    metavar="ROUND",
-    default=DEFAULT_ROUND,
-    show_default=True,
-    shell_complete=lambda *_: list(ROUNDS),
-    help="Version of the rules: v5.1, v6.0, v6.1.",
-)
+@round_option
 @_name
 @system_directories
 @_machine
@@ -295,7 +286,7 @@ def describe_command(
     from mlpinf_core.systems.description import describe
     from mlpinf_core.systems.detection import detect
 
-    facts = detect(_host(machine))
+    facts = detect(host_of(machine))
     choice = choose(system, _registry(system_dirs), lambda: facts)
     given, origins = _given(choice, assignments)
     found = describe(choice.name, facts, given, origins=origins, round=round_, power=power)
@@ -321,16 +312,6 @@ def describe_command(
 
 
 # -- parts -----------------------------------------------------------------------------------------
-
-
-def _host(machine: Path | None) -> Host:
-    if machine is None:
-        from mlpinf_core.systems.host import ThisHost
-
-        return ThisHost()
-    from mlpinf_core.systems.recording import read_recording
-
-    return read_recording(machine)
 
 
 def _registry(directories: tuple[Path, ...]) -> Registry:

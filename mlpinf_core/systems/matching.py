@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _FORMS: Final = ("is", "any", "pattern", "near", "least", "most")
 _OPTIONS: Final = ("tolerance", "weight", "required")
 
+_LEAST_SCORE: Final = 0.5
+"""Facts that are unknown speak neither for a system nor against it; that much has to be known."""
+
 RECOGNISABLE: Final = (
     "accelerator.count",
     "accelerator.total",
@@ -138,8 +141,9 @@ class Match:
 
     @property
     def fits(self) -> bool:
-        """Whether every required rule holds; a system without rules is recognised by none."""
-        return bool(self.findings) and all(f.holds for f in self.findings if f.rule.required)
+        """Whether no required rule is broken, and most of what is asked for is known to hold."""
+        broken = any(f.holds is False for f in self.findings if f.rule.required)
+        return not broken and self.score > _LEAST_SCORE
 
     @property
     def rank(self) -> tuple[bool, float, float]:

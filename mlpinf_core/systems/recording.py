@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.machine import number_list
-from mlpinf_core.systems.host import UnavailableError
+from mlpinf_core.systems.host import ThisHost, UnavailableError
 from mlpinf_core.systems.toml import toml_value
 
 if TYPE_CHECKING:
@@ -167,6 +167,15 @@ def read_recording(path: Path) -> RecordedHost:
             remedy=f"a recording has the tables {', '.join(KINDS)}",
         )
     return RecordedHost(data, str(path))
+
+
+def host_of(path: Path | None) -> Host:
+    """The machine of a recording, or this one.
+
+    Raises:
+        ConfigurationError: the recording cannot be read.
+    """
+    return ThisHost() if path is None else read_recording(path)
 
 
 def _call(function: str, arguments: tuple[int, ...]) -> str:
