@@ -43,5 +43,5 @@ def doctor_command(verbose: int, round_: str, machine: Path | None, as_json: boo
             [(c.name, c.state.value, c.detail, c.remedy) for c in checks],
         )
         warnings = sum(check.state is CheckState.WARNING for check in checks)
-        click.echo(f"{warnings} warnings" if not failed else "something prevents runs: see above")
+        click.echo("something prevents runs" if failed else f"warnings: {warnings}")
     return int(ExitCode.FAILED if failed else ExitCode.OK)

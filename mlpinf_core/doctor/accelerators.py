@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.machine import number_text
 from mlpinf_core.preflight import Check, CheckState
+from mlpinf_core.systems.detection.nvidia import state_ways
+from mlpinf_core.systems.facts import Facts, Looking
 from mlpinf_core.systems.host import UnavailableError
 from mlpinf_core.systems.matching import readable_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from mlpinf_core.systems.facts import Facts
     from mlpinf_core.systems.host import Host
 
 _REASONS: Final[Mapping[int, str]] = {
@@ -48,9 +49,19 @@ def check_accelerators(host: Host, facts: Facts) -> Iterator[Check]:
         remedy="`nvidia-smi -mig 0`, as root, unless a part of a device is to be measured",
         name="MIG",
     )
-    yield _clocks(host, devices)
-    yield _power(host, devices)
-    yield _others(host, devices)
+    now = _state(host, facts, devices)
+    yield _clocks(now, devices)
+    yield _power(now, devices)
+    yield _others(now, devices)
+
+
+def _state(host: Host, facts: Facts, devices: range) -> Facts:
+    """What the devices are doing now, beside what is known of them."""
+    looking = Looking(host)
+    for number in devices:
+        for name, ways in state_ways(host, number).items():
+            looking.learn(f"accelerator.{number}.{name}", *ways)
+    return Facts({**dict(facts.items()), **dict(looking.facts.items())})
 
 
 def _mode(facts: Facts, key: str, *, wanted: bool, remedy: str, name: str) -> Check:
@@ -66,9 +77,9 @@ def _mode(facts: Facts, key: str, *, wanted: bool, remedy: str, name: str) -> Ch
     return Check(name, CheckState.WARNING, detail, remedy)
 
 
-def _clocks(host: Host, devices: range) -> Check:
+def _clocks(facts: Facts, devices: range) -> Check:
     def held_back(number: int) -> str:
-        bits = int(host.nvml("nvmlDeviceGetCurrentClocksThrottleReasons", number))
+        bits = int(_number(facts, f"accelerator.{number}.clock_reasons"))
         return ", ".join(reason for bit, reason in _REASONS.items() if bits & bit)
 
     return _each(
@@ -81,11 +92,11 @@ def _clocks(host: Host, devices: range) -> Check:
     )
 
 
-def _power(host: Host, devices: range) -> Check:
+def _power(facts: Facts, devices: range) -> Check:
     def lowered(number: int) -> str:
-        limit = int(host.nvml("nvmlDeviceGetEnforcedPowerLimit", number))
-        usual = int(host.nvml("nvmlDeviceGetPowerManagementDefaultLimit", number))
-        return f"{limit / 1000:g} W of {usual / 1000:g} W" if limit < usual else ""
+        limit = _number(facts, f"accelerator.{number}.power_limit_w")
+        usual = _number(facts, f"accelerator.{number}.power_default_w")
+        return f"{limit:g} W of {usual:g} W" if limit < usual else ""
 
     return _each(
         "power limit",
@@ -96,10 +107,9 @@ def _power(host: Host, devices: range) -> Check:
     )
 
 
-def _others(host: Host, devices: range) -> Check:
+def _others(facts: Facts, devices: range) -> Check:
     def used(number: int) -> str:
-        memory: Any = host.nvml("nvmlDeviceGetMemoryInfo", number)
-        amount = int(memory["used"])
+        amount = _number(facts, f"accelerator.{number}.memory_used_bytes")
         return f"{readable_memory(amount)} in use" if amount > _IN_USE else ""
 
     return _each(
@@ -111,6 +121,13 @@ def _others(host: Host, devices: range) -> Check:
     )
 
 
+def _number(facts: Facts, key: str) -> float:
+    found = facts.number(key)
+    if found is None:
+        raise UnavailableError(facts[key].why or "unknown")
+    return found
+
+
 def _each(
     name: str, devices: range, look: Callable[[int], str], *, good: str, remedy: str
 ) -> Check:
@@ -120,7 +137,7 @@ def _each(
         for number in devices:
             if text := look(number):
                 told[number] = text
-    except (UnavailableError, ValueError, KeyError, TypeError) as error:
+    except UnavailableError as error:
         return Check(name, CheckState.UNKNOWN, f"not told: {error}")
     if not told:
         return Check(name, CheckState.OK, good)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.systems.facts import Value, Way, field
 from mlpinf_core.systems.host import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mlpinf_core.systems.host import Host
 
@@ -31,13 +32,12 @@ FIELDS: Final[Mapping[str, str | None]] = {
 }
 """What is told of each device, and the column of nvidia-smi that tells it."""
 
-_COLUMNS: Final = ("index", *(column for column in FIELDS.values() if column))
-QUERY: Final = (
-    "nvidia-smi",
-    f"--query-gpu={','.join(_COLUMNS)}",
-    "--format=csv,noheader,nounits",
-)
-"""The one question that is put to nvidia-smi about its devices."""
+STATE: Final[Mapping[str, str]] = {
+    "clock_reasons": "clocks_throttle_reasons.active",
+    "power_default_w": "power.default_limit",
+    "memory_used_bytes": "memory.used",
+}
+"""What changes from one moment to the next, or is told of the present only."""
 
 _SM, _MEMORY = 1, 2
 """NVML's numbers of clock domains."""
@@ -45,12 +45,21 @@ _MOST_LINKS: Final = 18
 """NVLinks of a device in NVML's interface."""
 
 
+def _query(columns: Iterable[str]) -> tuple[str, ...]:
+    """A question to nvidia-smi; one for each kind, because it refuses all for one it lacks."""
+    return "nvidia-smi", f"--query-gpu={','.join(columns)}", "--format=csv,noheader,nounits"
+
+
+_FIELDS_QUERY: Final = ("index", *(column for column in FIELDS.values() if column))
+_STATE_QUERY: Final = ("index", *STATE.values())
+
+
 def driver_ways(host: Host) -> dict[str, tuple[Way, ...]]:
     """The ways to the number of devices, the driver's version and CUDA's."""
     return {
         "count": (
             Way("NVML nvmlDeviceGetCount()", lambda: int(host.nvml("nvmlDeviceGetCount"))),
-            Way("nvidia-smi --query-gpu", lambda: len(_rows(host))),
+            Way("nvidia-smi --query-gpu", lambda: len(_rows(host, _FIELDS_QUERY))),
             Way(f"{_PROC}/gpus", lambda: len(host.entries(f"{_PROC}/gpus"))),
         ),
         "driver": (
@@ -79,13 +88,40 @@ def ways_of(host: Host, number: int) -> dict[str, tuple[Way, ...]]:
         ways = [asked[name]]
         if column is not None:
             source = f"nvidia-smi --query-gpu={column} ({number})"
-            ways.append(Way(source, lambda n=name, c=column: _told(host, number, n, c)))  # type: ignore[misc]
+            look = partial(_told, host, number, name, column, _FIELDS_QUERY)
+            ways.append(Way(source, look))
         found[name] = tuple(ways)
     path = f"{_PROC}/gpus/*/information"
     for name, label in (("name", "Model"), ("pci", "Bus Location")):
-        way = Way(f"{path} {label} ({number})", lambda x=label: _information(host, number, x))  # type: ignore[misc]
+        way = Way(f"{path} {label} ({number})", partial(_information, host, number, label))
         found[name] += (way,)
     return found
+
+
+def state_ways(host: Host, number: int) -> dict[str, tuple[Way, ...]]:
+    """The ways to what a device is doing now."""
+
+    def ask(function: str, read: Callable[[Any], Value]) -> Value:
+        return read(host.nvml(function, number))
+
+    asked: dict[str, tuple[str, Callable[[Any], Value]]] = {
+        "clock_reasons": ("nvmlDeviceGetCurrentClocksThrottleReasons", int),
+        "power_default_w": (
+            "nvmlDeviceGetPowerManagementDefaultLimit",
+            lambda mw: round(mw / 1000),
+        ),
+        "memory_used_bytes": ("nvmlDeviceGetMemoryInfo", lambda info: int(info["used"])),
+    }
+    return {
+        name: (
+            Way(f"NVML {function}({number})", partial(ask, function, read)),
+            Way(
+                f"nvidia-smi --query-gpu={STATE[name]} ({number})",
+                partial(_told, host, number, name, STATE[name], _STATE_QUERY),
+            ),
+        )
+        for name, (function, read) in asked.items()
+    }
 
 
 def _nvml_ways(host: Host, number: int) -> dict[str, Way]:
@@ -138,22 +174,24 @@ def _parts(host: Host, number: int) -> int:
     return found
 
 
-def _rows(host: Host) -> list[dict[str, str]]:
-    lines = [line for line in host.run(*QUERY).splitlines() if line.strip()]
+def _rows(host: Host, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    lines = [line for line in host.run(*_query(columns)).splitlines() if line.strip()]
     rows = [[cell.strip() for cell in line.split(",")] for line in lines]
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _told(host: Host, number: int, name: str, column: str) -> Value | None:
-    text = _rows(host)[number][column]
+def _told(host: Host, number: int, name: str, column: str, query: tuple[str, ...]) -> Value | None:
+    text = _rows(host, query)[number][column]
     if text.strip("[]").casefold() in ("n/a", "not supported", "unknown error", ""):
         raise UnavailableError("nvidia-smi says N/A")
     if name in ("name", "pci"):
         return text
     if name in ("mig", "persistence"):
         return text.casefold() == "enabled"
+    if name == "clock_reasons":
+        return int(text, 16)
     amount = round(float(text))
-    return amount << 20 if name == "memory_bytes" else amount
+    return amount << 20 if name.endswith("_bytes") else amount
 
 
 def _information(host: Host, number: int, label: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.machine import number_list
@@ -76,7 +77,7 @@ def look_for_memory(looking: Looking) -> None:
     host = looking.host
     for key, name in (("memory.total_bytes", "MemTotal"), ("memory.swap_bytes", "SwapTotal")):
         source = f"{_MEMINFO} {name}"
-        looking.learn(key, Way(source, lambda name=name: _kibibytes(host.read(_MEMINFO), name)))  # type: ignore[misc]
+        looking.learn(key, Way(source, partial(_kibibytes, host, name)))
 
 
 def _arm_name(cpuinfo: str) -> str | None:
@@ -196,17 +197,17 @@ def _look_for_nodes(looking: Looking) -> None:
         path = f"{_NODE}/node{number}/meminfo"
         looking.learn(
             f"numa.{number}.memory_bytes",
-            Way(f"{path} MemTotal", lambda p=path: _node_memory(host.read(p))),  # type: ignore[misc]
+            Way(f"{path} MemTotal", partial(_node_memory, host, path)),
         )
 
 
-def _node_memory(text: str) -> int | None:
-    found = re.search(r"MemTotal:\s+(\d+) kB", text)
+def _node_memory(host: Host, path: str) -> int | None:
+    found = re.search(r"MemTotal:\s+(\d+) kB", host.read(path))
     return 1024 * int(found[1]) if found else None
 
 
-def _kibibytes(text: str, name: str) -> int | None:
-    value = field(text, name)
+def _kibibytes(host: Host, name: str) -> int | None:
+    value = field(host.read(_MEMINFO), name)
     return None if value is None else 1024 * int(value.split()[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.systems.facts import Way, field
@@ -44,7 +45,7 @@ def look_for_surroundings(looking: Looking) -> None:
     host = looking.host
     looking.learn(
         "system.nodes",
-        *(Way(f"${name}", lambda n=name: int(host.environment(n))) for name in _NODE_COUNTS),  # type: ignore[misc]
+        *(Way(f"${name}", partial(_variable, host, name)) for name in _NODE_COUNTS),
     )
     looking.learn("system.vendor", _file(host, f"{_DMI}/sys_vendor"))
     looking.learn("system.product", _file(host, f"{_DMI}/product_name"))
@@ -91,6 +92,10 @@ def look_for_software(looking: Looking) -> None:
 
 def _file(host: Host, path: str) -> Way:
     return Way(path, lambda: host.read(path) or None)
+
+
+def _variable(host: Host, name: str) -> int:
+    return int(host.environment(name))
 
 
 def _unquoted(text: str | None) -> str | None:
