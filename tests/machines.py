@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpinf_core.systems.detection import detect
-from mlpinf_core.systems.facts import Facts
 from mlpinf_core.systems.recording import RecordedHost
+
+if TYPE_CHECKING:
+    from mlpinf_core.systems.facts import Facts
 
 MACHINES = Path(__file__).parent / "data" / "machines"
 NAMES = sorted(path.stem for path in MACHINES.glob("*.toml"))

@@ -1,4 +1,4 @@
-"""What a machine is found to be: recorded ones, this one, and ones that tell nothing or nonsense."""
+"""What a machine is found to be: recorded ones, this one, and one that tells nonsense."""
 
 from __future__ import annotations
 
@@ -208,6 +208,11 @@ class Nonsense:
 def test_nonsense_raises_nothing(text: str) -> None:
     for key, fact in detect(Nonsense(text)).items():
         assert (fact.value is None) == bool(fact.why), key
+
+
+@pytest.mark.parametrize("number", ["7" * 30, "-1", "1e9", "0-70000"])
+def test_absurd_numbers_keep_detection_no_longer_than_others(number: str) -> None:
+    assert detect(Nonsense(number))
 
 
 def test_this_machine_tells_the_essentials() -> None:

@@ -73,12 +73,10 @@ def test_every_shipped_setting_resolves(tmp_path: Path) -> None:
         text = path.read_text()
         for name in {n for n, _ in read_system_file(path).settings.names("benchmark")}:
             text = text.replace(f'benchmark = "{name}"', 'benchmark = "null"')
-        nodes = os.path.isdir("/sys/devices/system/node/node1")
         mine = write(tmp_path, path.stem, text)
         plan = make_plan(Request(("null",), system=str(mine)), plugins)
         for run in plan.runs:
             assert run.config(plugins, Mode.PERFORMANCE).sut.max_batch_size > 0
-        assert nodes in (True, False)
 
 
 def test_the_wheel_brings_the_system_files(tmp_path: Path) -> None:

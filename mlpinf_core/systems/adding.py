@@ -89,7 +89,7 @@ def _rules(facts: Facts) -> list[str]:
     for key in keys:
         fact = facts[key]
         if fact.value is None:
-            lines.append(f"# {key}: {' '.join((fact.why or 'unknown').split())}")
+            lines.append(f"# {key}: {_comment(fact.why or 'unknown')}")
         elif key.endswith("_bytes"):
             wanted = {"near": fact.value, "tolerance": _TOLERANCE}
             lines.append(f"{toml_value(key)} = {toml_value(wanted)}")
@@ -110,10 +110,16 @@ def _description(description: Description) -> list[str]:
                     f'{key} = ""  # {field.expected.removesuffix("; may be empty")}; may stay empty'
                 )
             case _:
-                source = " ".join(field.source.split())
                 anew = "# " if field.key in _CHANGING else ""
-                lines.append(f"{anew}{key} = {toml_value(field.value)}  # detected: {source}")
+                lines.append(
+                    f"{anew}{key} = {toml_value(field.value)}  # detected: {_comment(field.source)}"
+                )
     return lines
+
+
+def _comment(text: str) -> str:
+    """A text that a machine may have written, fit for a comment: one line, nothing that acts."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
 def _settings(facts: Facts) -> list[str]:

@@ -94,9 +94,8 @@ def generated_name(facts: Facts) -> str:
         name = facts.text("accelerator.name") or "accelerator"
         # A name may be that of the maker and of a product line; all of it tells machines apart.
         if facts.value("accelerator.mig"):
-            parts = [v for k, f in facts.items() if k.endswith(".mig_devices") and (v := f.value)]
-            per_device = [n for n in parts if isinstance(n, int)]
-            name, count = f"{name} MIG", sum(per_device) or count
+            each = (facts.number(f"accelerator.{n}.mig_devices") for n in range(int(count)))
+            name, count = f"{name} MIG", sum(filter(None, each)) or count
         what = f"{name}x{int(count)}"
     return f"UNREGISTERED_{sanitised(architecture)}_{sanitised(what)}"
 

@@ -1,8 +1,8 @@
 """A machine's answers, remembered; written to a file, and asked again on another machine.
 
 A recording is TOML: a table a kind of question, an entry a question. What the machine refused has
-the answer ``{ refused = "permission denied" }``. ``{a-b}`` in a path of a recording that was
-written by hand stands for every number from a to b.
+the answer ``{ refused = "permission denied" }``. ``{0-3,8}`` in a question of a recording that
+was written by hand stands for each of these numbers.
 """
 
 from __future__ import annotations
@@ -188,5 +188,7 @@ def _variants(question: str) -> Iterator[str]:
     if found is None:
         yield question
         return
-    for number in number_list(found[1]):
-        yield from _variants(question[: found.start()] + str(number) + question[found.end() :])
+    for part in found[1].split(","):
+        # A number alone is taken as it is written, with the noughts that it begins with.
+        for number in map(str, number_list(part)) if "-" in part else [part]:
+            yield from _variants(question[: found.start()] + number + question[found.end() :])

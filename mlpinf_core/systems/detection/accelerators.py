@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _PCI: Final = "/sys/bus/pci/devices"
 _VENDORS: Final = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel", "0x1da3": "Habana"}
+_MOST_DEVICES: Final = 1024
+"""Far more than a machine has: no answer may keep detection busy for ever."""
 _COMPUTING: Final = ("0x0302", "0x0380", "0x1200")
 """PCI classes of what computes and drives no screen: 3D controller, other display, accelerator."""
 
@@ -31,7 +33,7 @@ def look_for_accelerators(looking: Looking) -> None:
         # A machine without PCI has no such devices either: some virtual machines and boards.
         Way("/sys/bus", lambda: 0 if "pci" not in host.entries("/sys/bus") else None),
     )
-    count = learnt if isinstance(learnt, int) else None
+    count = min(learnt, _MOST_DEVICES) if isinstance(learnt, int) else None
     for number in range(count or 0):
         on_the_bus = present[number] if number < len(present) else None
         for name, found in ways_of(host, number).items() if ways else ():

@@ -41,6 +41,8 @@ STATE: Final[Mapping[str, str]] = {
 
 _SM, _MEMORY = 1, 2
 """NVML's numbers of clock domains."""
+_MOST_PARTS: Final = 64
+"""Far more than a device can be cut into: no answer may keep detection busy for ever."""
 _MOST_LINKS: Final = 18
 """NVLinks of a device in NVML's interface."""
 
@@ -164,8 +166,8 @@ def _parts(host: Host, number: int) -> int:
     """MIG devices that a device is cut into."""
     if not host.nvml("nvmlDeviceGetMigMode", number)[0]:
         return 0
-    found = 0
-    for part in range(int(host.nvml("nvmlDeviceGetMaxMigDeviceCount", number))):
+    found, most = 0, int(host.nvml("nvmlDeviceGetMaxMigDeviceCount", number))
+    for part in range(min(most, _MOST_PARTS)):
         try:
             host.nvml("nvmlDeviceGetMigDeviceHandleByIndex", number, part)
         except UnavailableError:
@@ -204,7 +206,7 @@ def _version(host: Host, label: str) -> str | None:
 
 
 def _module_version(text: str) -> str | None:
-    found = re.search(r"Kernel Module\D*?\s(\d[\d.]+)", text)
+    found = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)", text)
     return found[1] if found else None
 
 

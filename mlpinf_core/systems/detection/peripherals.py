@@ -81,10 +81,12 @@ def _cards(host: Host) -> list[str]:
 
 def _speed(host: Host, name: str) -> str:
     try:
+        if host.read(f"{_NET}/{name}/operstate") == "down":
+            return "no link"
         speed = int(host.read(f"{_NET}/{name}/speed"))
     except (UnavailableError, ValueError):
         return "speed unknown"
-    return f"{speed} Mbit/s" if speed > 0 else "no link"
+    return f"{speed} Mbit/s" if speed > 0 else "speed unknown"
 
 
 def _infiniband(host: Host) -> list[str]:

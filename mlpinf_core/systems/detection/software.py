@@ -27,14 +27,13 @@ FRAMEWORKS: Final = (
 )
 """Distributions that compute, as they are named on the index."""
 
-_MARKS: Final = (
-    ("/", ".dockerenv", "docker"),
-    ("/run", ".containerenv", "podman"),
-    ("/run/secrets", "kubernetes.io", "kubernetes"),
-    ("/", ".singularity.d", "apptainer"),
-)
-"""What container runtimes leave behind: directory, name in it, runtime."""
-_MARKED: Final = ", ".join(f"{folder.rstrip('/')}/{mark}" for folder, mark, _ in _MARKS)
+_MARKS: Final = {
+    "/.dockerenv": "docker",
+    "/run/.containerenv": "podman",
+    "/run/secrets/kubernetes.io": "kubernetes",
+    "/.singularity.d": "apptainer",
+}
+"""What container runtimes leave behind, and which one does."""
 
 _NODE_COUNTS: Final = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES", "PMIX_NNODES", "PBS_NUM_NODES")
 """Variables that schedulers set; how many machines a job has is seen on none of them."""
@@ -54,7 +53,7 @@ def look_for_surroundings(looking: Looking) -> None:
         Way("/proc/cpuinfo flags", lambda: _hypervisor(host)),
         Way(f"{_DMI}/sys_vendor", lambda: _virtual_vendor(host)),
     )
-    looking.learn("container.runtime", Way(_MARKED, lambda: _runtime(host)))
+    looking.learn("container.runtime", Way(", ".join(_MARKS), lambda: _runtime(host)))
     looking.learn(
         "container.processors",
         Way(f"{_CGROUP}/cpu.max", lambda: _quota(host.read(f"{_CGROUP}/cpu.max"))),
@@ -115,13 +114,17 @@ def _virtual_vendor(host: Host) -> bool:
 
 def _runtime(host: Host) -> str:
     """What left its mark on the file system; ``none found`` outside a container."""
-    for directory, mark, name in _MARKS:
+    return next((name for mark, name in _MARKS.items() if _exists(host, mark)), "none found")
+
+
+def _exists(host: Host, path: str) -> bool:
+    for look in (host.read, host.entries):
         try:
-            if mark in host.entries(directory):
-                return name
+            look(path)
         except UnavailableError:
             continue
-    return "none found"
+        return True
+    return False
 
 
 def _quota(text: str) -> float | None:
