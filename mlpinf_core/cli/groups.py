@@ -8,7 +8,11 @@ from mlpinf_core.names import nearest
 
 
 class NamedGroup(click.Group):
-    """A group of commands below one verb."""
+    """A group of commands below one verb, listed in the order of their making."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands' names."""
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

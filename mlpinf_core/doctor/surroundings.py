@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.errors import PrerequisiteError
-from mlpinf_core.machine import usable_processors
+from mlpinf_core.machine import number_list
 from mlpinf_core.preflight import Check, CheckState
 from mlpinf_core.scratch import VARIABLE, Scratch, readable
 from mlpinf_core.systems.detection.peripherals import kind_of_disk
+from mlpinf_core.systems.facts import field
 from mlpinf_core.systems.host import UnavailableError
 from mlpinf_core.systems.matching import readable_memory
 
@@ -42,7 +43,7 @@ _NETWORKED: Final = (
 
 def check_limits(host: Host, facts: Facts) -> Iterator[Check]:
     """What the container, and the limits of the process, keep from a run."""
-    yield _processors(facts)
+    yield _processors(host, facts)
     yield _memory(facts)
     yield _open_files(host)
 
@@ -98,17 +99,25 @@ def _speed(host: Host, place: Path) -> Check:
     return Check(name, CheckState.OK, f"{point} is on {device}, {kind}, {system}")
 
 
-def _processors(facts: Facts) -> Check:
+def _processors(host: Host, facts: Facts) -> Check:
     name, there = "processors for use", facts.number("cpu.threads")
-    usable = usable_processors()
-    limit = facts.number("container.processors")
-    usable = min(usable, int(limit)) if limit and limit >= 1 else usable
-    if there is None or usable >= there:
-        return Check(name, CheckState.OK, f"all {usable}")
+    if there is None:
+        return Check(name, CheckState.UNKNOWN, facts["cpu.threads"].why or "")
+    usable = there
+    try:
+        allowed = field(host.read("/proc/self/status"), "Cpus_allowed_list")
+        usable = min(usable, len(number_list(allowed or "")) or usable)
+    except (UnavailableError, ValueError):
+        allowed = None
+    if limit := facts.number("container.processors"):
+        usable = min(usable, limit)
+    if usable >= there:
+        known = "" if allowed else ", as far as is known"
+        return Check(name, CheckState.OK, f"all {there:g}{known}")
     return Check(
         name,
         CheckState.WARNING,
-        f"{usable} of {there:g}: a container or an affinity keeps the others",
+        f"{usable:g} of {there:g}: a container or an affinity keeps the others",
         "give the container all processors: `docker run` without --cpus and --cpuset-cpus",
     )
 

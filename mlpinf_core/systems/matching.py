@@ -216,8 +216,8 @@ def _difference(rule: Rule, value: Value) -> str:
     if rule.form not in ("any", "pattern") and is_number(value) and is_number(rule.wanted):
         less = value < rule.wanted
         by = shown(rule.key, abs(value - rule.wanted))
-        share = f", {100 * abs(value - rule.wanted) / rule.wanted:.0f} %" if rule.wanted else ""
-        return f"{told}: {by}{share} {'less' if less else 'more'}"
+        share = f" ({100 * abs(value - rule.wanted) / rule.wanted:.0f} %)" if rule.wanted else ""
+        return f"{told}, {by} {'less' if less else 'more'}{share}"
     return told
 
 
