@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.machine import number_list
 from mlpinf_core.systems.host import ThisHost, UnavailableError
-from mlpinf_core.systems.toml import toml_value
+from mlpinf_core.systems.toml import toml_lines, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,9 +82,11 @@ class RememberingHost:
         for kind, answers in self._answers.items():
             parts.append(f"\n[{kind}]\n")
             for question, answer in sorted(answers.items()):
-                refused = isinstance(answer, UnavailableError)
-                value = {REFUSED: str(answer)} if refused else answer
-                parts.append(f"{toml_value(question)} = {toml_value(value)}\n")
+                if isinstance(answer, UnavailableError):
+                    value = toml_value({REFUSED: str(answer)})
+                else:
+                    value = toml_lines(answer) if isinstance(answer, str) else toml_value(answer)
+                parts.append(f"{toml_value(question)} = {value}\n")
         return "".join(parts)
 
 

@@ -26,10 +26,18 @@ def toml_value(value: Any) -> str:
     raise TypeError(f"TOML has no {type(value).__name__}")
 
 
-def _text(text: str) -> str:
+def toml_lines(text: str) -> str:
+    """A text as TOML, on several lines where it has several and nothing in it speaks against that.
+
+    Tabs become spaces there, and every kind of line end becomes the usual one.
+    """
     lines = text.replace("\t", " ").splitlines()
     if len(lines) > 1 and "'''" not in text and all(line.isprintable() for line in lines):
         return "'''\n" + "\n".join(lines) + "'''"
+    return _text(text)
+
+
+def _text(text: str) -> str:
     # JSON's escapes are TOML's, but for DEL, which JSON leaves as it is; and for lone surrogates,
     # which are no text in TOML.
     whole = text.encode("utf-8", "replace").decode()
