@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core import downloads
+from mlpinf_core.binding import processors
 from mlpinf_core.context import local_path
 from mlpinf_core.downloads import SourceState
-from mlpinf_core.errors import MlpinfError
+from mlpinf_core.errors import ConfigurationError, MlpinfError
 from mlpinf_core.loadgen.settings import DISTRIBUTION, embedded_round
+from mlpinf_core.machine import number_text
 from mlpinf_core.scratch import readable
 from mlpinf_core.vocabulary import Mode, Scenario
 
@@ -64,6 +66,7 @@ def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
         found.append(result)
         need += bytes_
     found += dict.fromkeys(_backends(plan, plugins))
+    found += dict.fromkeys(_bindings(plan, plugins))
     if need:
         found.append(_disk(need, scratch))
     return found
@@ -165,6 +168,21 @@ def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
             )
         else:
             yield Check(name, CheckState.OK, backend.name)
+
+
+def _bindings(plan: Plan, plugins: Plugins) -> Iterator[Check]:
+    """Whether the processors that runs are to be bound to are there; nothing where none are."""
+    for planned in plan.runs:
+        config = planned.config(plugins, planned.modes[0])
+        wanted = [("run.cpus", config.run.cpus)] if config.run.cpus else []
+        wanted += [("sut.worker_cpus", text) for text in config.sut.worker_cpus]
+        for key, text in wanted:
+            try:
+                chosen = number_text(processors(text, key))
+            except ConfigurationError as error:
+                yield Check(key, CheckState.FAILED, error.what, error.remedy)
+            else:
+                yield Check(key, CheckState.OK, f"processors {chosen}")
 
 
 def _disk(need: int, scratch: Scratch) -> Check:

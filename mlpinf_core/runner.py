@@ -309,7 +309,9 @@ class Runner:
 
 def _rate_key(planned: PlannedRun, config: Config) -> tuple[str, ...]:
     """What a measured rate holds for."""
-    return (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
+    bound = (config.run.cpus, config.run.memory_nodes)
+    settings = (config.backend, config.sut, config.benchmark)
+    return (planned.workload.slug, *bound, *map(str, settings))
 
 
 def _undone(

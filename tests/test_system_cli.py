@@ -205,6 +205,14 @@ def test_a_plan_says_which_system_it_is_for(mlpinf: Any, tmp_path: Path) -> None
     assert checks["system"]["detail"].startswith("box: --system")
 
 
+@pytest.mark.parametrize("setting", ["run.cpus=60000", "sut.worker_cpus=60000"])
+def test_a_plan_says_that_processors_are_not_there(mlpinf: Any, setting: str) -> None:
+    code, out, _ = mlpinf("plan", "null", "--set", setting, "--json")
+    states = {check["name"]: check["state"] for check in json.loads(out)["checks"]}
+    assert code == 5
+    assert states[setting.partition("=")[0]] == "failed"
+
+
 def completions(*arguments: str) -> list[str]:
     *before, incomplete = arguments
     found = ShellComplete(cli, {}, "mlpinf", "_MLPINF_COMPLETE")
