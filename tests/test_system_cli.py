@@ -171,6 +171,28 @@ def test_adding_twice_needs_force(mlpinf: Any, tmp_path: Path) -> None:
     assert mlpinf(*arguments, "--force")[0] == 0
 
 
+def test_an_added_system_is_the_users_and_is_recognised_from_then_on(
+    mlpinf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert mlpinf("system", "add", "--name", "box", "--machine", B200)[0] == 0
+    assert (tmp_path / "mlpinf" / "systems" / "box.toml").is_file()
+    _, out, _ = mlpinf("system", "match", "--machine", B200)
+    assert out.startswith("box (recognised)")
+
+
+def test_two_systems_of_one_name_stop_every_look_up(mlpinf: Any, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "box.toml").write_text("")
+    directories = ("--system-dir", tmp_path / "one", "--system-dir", tmp_path / "two")
+    for command in (("system", "list"), ("plan", "null")):
+        code, _, err = mlpinf(*command, *directories)
+        assert code == 2
+        assert str(tmp_path / "one" / "box.toml") in err
+        assert str(tmp_path / "two" / "box.toml") in err
+
+
 def test_a_known_systems_name_is_not_given_again(mlpinf: Any, tmp_path: Path) -> None:
     arguments = ("system", "add", "--name", "h200-sxm-141gbx8", "--system-dir", tmp_path)
     code, _, err = mlpinf(*arguments, "--machine", LAPTOP)

@@ -16,7 +16,12 @@ from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_core.systems.files import read_system_file
-from mlpinf_core.systems.registry import Registry, shipped_directory, user_directory
+from mlpinf_core.systems.registry import (
+    Registry,
+    new_files_directory,
+    shipped_directory,
+    user_directory,
+)
 from mlpinf_core.vocabulary import Mode
 
 from .machines import SHIPPED, recorded
@@ -109,17 +114,14 @@ def test_systems_are_found_where_the_user_puts_them(tmp_path: Path) -> None:
         "MLPINF_SYSTEMS": os.pathsep.join((str(tmp_path / "named"), str(tmp_path / "also"))),
     }
     registry = Registry.load([tmp_path / "offered"], [tmp_path / "given"], environ)
-    # The first directory that is named stands for that of the user's configuration.
-    assert sorted(registry.systems) == ["also", "given", "named", "offered"]
-    del environ["MLPINF_SYSTEMS"]
-    registry = Registry.load([tmp_path / "offered"], [], environ)
-    assert sorted(registry.systems) == ["offered", "own"]
+    assert sorted(registry.systems) == ["also", "given", "named", "offered", "own"]
 
 
-def test_new_systems_are_the_users(tmp_path: Path) -> None:
-    assert user_directory({"XDG_CONFIG_HOME": "/etc/x"}) is not None
-    assert str(user_directory({"XDG_CONFIG_HOME": "/etc/x"})) == "/etc/x/mlpinf/systems"
-    assert user_directory({"MLPINF_SYSTEMS": str(tmp_path)}) == tmp_path
+def test_new_systems_are_the_users_or_go_where_they_are_kept(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": "/etc/x"}
+    assert str(user_directory(environ)) == "/etc/x/mlpinf/systems"
+    assert new_files_directory(environ) == user_directory(environ)
+    assert new_files_directory({**environ, "MLPINF_SYSTEMS": str(tmp_path)}) == tmp_path
 
 
 def test_two_systems_of_one_name_are_an_error_that_names_both_files(tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ def test_a_system_that_says_more_of_a_machine_is_preferred(tmp_path: Path) -> No
         ("nvidia-b200", "NVIDIA B200", True),
         (8, 8, True),
         (8, True, False),
+        (8.0, 8, True),
+        (1, True, False),
         (False, False, True),
         (False, 0, False),
         ({"any": ["a", "b"]}, "B", True),

@@ -215,11 +215,11 @@ def add_command(
     from mlpinf_core.systems.description import describe
     from mlpinf_core.systems.detection import detect
     from mlpinf_core.systems.files import proper_name
-    from mlpinf_core.systems.registry import user_directory
+    from mlpinf_core.systems.registry import new_files_directory
 
     facts = detect(host_of(machine))
     name = proper_name(name, "--name") if name is not None else generated_name(facts)
-    place = directory or user_directory()
+    place = directory or new_files_directory()
     if place is None:
         raise PrerequisiteError(
             "the user's home directory is unknown", remedy="name a directory with --system-dir"
@@ -283,13 +283,19 @@ def describe_command(
     """
     set_up_logging(verbose)
     from mlpinf_core.systems.choice import choose
-    from mlpinf_core.systems.description import describe
+    from mlpinf_core.systems.description import describe_system
     from mlpinf_core.systems.detection import detect
 
     facts = detect(host_of(machine))
     choice = choose(system, _registry(system_dirs), lambda: facts)
-    given, origins = _given(choice, assignments)
-    found = describe(choice.name, facts, given, origins=origins, round=round_, power=power)
+    found = describe_system(
+        choice,
+        facts,
+        round=round_,
+        power=power,
+        fields=_said(assignments),
+        fields_from="--field",
+    )
     written = output is not None and (found.complete or draft)
     if output is not None and written:
         from mlpinf_core.systems.writing import write_file
@@ -334,22 +340,19 @@ def _refuse_name_of_another(name: str, path: Path, directories: tuple[Path, ...]
             )
 
 
-def _given(choice: Choice, assignments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the file and the command line say of fields, and which of them said it."""
-    from mlpinf_core.systems.files import check_description_key
-
-    given: dict[str, Any] = {} if choice.file is None else dict(choice.file.description)
-    origins = {key: str(choice.file.path) for key in given} if choice.file is not None else {}
+def _said(assignments: tuple[str, ...]) -> dict[str, str]:
+    """The fields that the command line says."""
+    said = {}
     for text in assignments:
         key, equals, value = text.partition("=")
-        where = f"--field {text}"
         if not equals or not value.strip():
             raise ConfigurationError(
-                f"{text!r} says nothing", where=where, remedy="write --field KEY=VALUE"
+                f"{text!r} says nothing",
+                where=f"--field {text}",
+                remedy="write --field KEY=VALUE",
             )
-        check_description_key(key.strip(), where)
-        given[key.strip()], origins[key.strip()] = value.strip(), "--field"
-    return given, origins
+        said[key.strip()] = value.strip()
+    return said
 
 
 def _print_match(found: Match) -> None:

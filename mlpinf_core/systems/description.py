@@ -14,11 +14,13 @@ import attrs
 from mlpinf_core.errors import ConfigurationError, UnknownNameError
 from mlpinf_core.rules import load_round
 from mlpinf_core.systems.answers import answer
+from mlpinf_core.systems.files import check_description_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlpinf_core.rules.model import SystemDescriptionRules
+    from mlpinf_core.systems.choice import Choice
     from mlpinf_core.systems.facts import Facts
 
 
@@ -125,6 +127,36 @@ def describe(
     wanted += [key for key in given if key not in wanted and key in rules.optional]
     fields = tuple(_field(key, facts, given, origins, rules) for key in wanted)
     return Description(name, found.name, fields)
+
+
+def describe_system(
+    choice: Choice,
+    facts: Facts,
+    *,
+    round: str,  # noqa: A002 - the word of the field
+    power: bool = False,
+    fields: Mapping[str, Any] | None = None,
+    fields_from: str = "",
+) -> Description:
+    """Describe the system that was chosen.
+
+    Args:
+        choice: the system; its file says what detection cannot.
+        facts: of the machine.
+        round: of the rules.
+        power: ask for what a power measurement wants as well.
+        fields: what stands above the file.
+        fields_from: who says those.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a value is none that the round admits.
+    """
+    given: dict[str, Any] = {} if choice.file is None else dict(choice.file.description)
+    origins = {key: str(choice.file.path) for key in given} if choice.file is not None else {}
+    for key, value in (fields or {}).items():
+        check_description_key(key, fields_from)
+        given[key], origins[key] = value, fields_from
+    return describe(choice.name, facts, given, origins=origins, round=round, power=power)
 
 
 def expectation(key: str) -> str:

@@ -224,6 +224,8 @@ def _difference(rule: Rule, value: Value) -> str:
 def _same(value: Value, wanted: Any) -> bool:
     if isinstance(value, str) and isinstance(wanted, str):
         return fold(value) == fold(wanted)
+    if is_number(value) and is_number(wanted):
+        return value == wanted
     return type(value) is type(wanted) and value == wanted
 
 

@@ -30,15 +30,18 @@ def shipped_directory() -> Path:
     return packaged if packaged.is_dir() else package.parent.parent / "systems"
 
 
-def user_directory(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where ``mlpinf system add`` writes; None where nothing says where the user's home is.
+def new_files_directory(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where ``mlpinf system add`` writes: the first of ``MLPINF_SYSTEMS``, or the user's own."""
+    environ = os.environ if environ is None else environ
+    return next(iter(_named(environ)), None) or user_directory(environ)
 
-    The first directory of ``MLPINF_SYSTEMS``, and without it ``mlpinf/systems`` in the user's
-    configuration directory.
+
+def user_directory(environ: Mapping[str, str] | None = None) -> Path | None:
+    """``mlpinf/systems`` in the user's configuration directory.
+
+    None where nothing says where the user's home is.
     """
     environ = os.environ if environ is None else environ
-    if named := _named(environ):
-        return named[0]
     configuration = environ.get("XDG_CONFIG_HOME", "")
     if Path(configuration).is_absolute():
         return Path(configuration) / "mlpinf" / "systems"
