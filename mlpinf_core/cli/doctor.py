@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
-from mlpinf_core.cli.options import round_option
+from mlpinf_core.cli.options import json_option, machine_option, round_option
 from mlpinf_core.errors import ExitCode
 from mlpinf_core.preflight import CheckState
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("doctor", epilog="\b\nExamples:\n  mlpinf doctor\n  mlpinf doctor --json")
 @round_option
-@click.option(
-    "--machine",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Look at a recorded machine instead of this one: see `mlpinf system detect --record`.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@machine_option
+@json_option
 @click.pass_obj
 def doctor_command(verbose: int, round_: str, machine: Path | None, as_json: bool) -> int:
     """What on this machine would hurt a result, with the remedy. Changes nothing.

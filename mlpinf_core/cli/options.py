@@ -18,9 +18,11 @@ from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS, load_round
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
+
+    from mlpinf_core.systems.registry import Registry
 
 _MODES = {**{mode.value: (mode,) for mode in Mode}, "both": tuple(Mode)}
 
@@ -51,18 +53,22 @@ def _complete(*words: str) -> Any:
     return complete
 
 
+def known_systems(directories: Sequence[Path]) -> Registry:
+    """The known systems, with those in directories that the command line names."""
+    from mlpinf_core.plugins import Plugins
+    from mlpinf_core.systems.registry import Registry
+
+    return Registry.load(Plugins.from_environment().system_directories(), directories)
+
+
 def complete_system(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Names of known systems, with their summaries."""
     from click.shell_completion import CompletionItem
 
-    from mlpinf_core.plugins import Plugins
-    from mlpinf_core.systems.registry import Registry
-
     del parameter
-    offered = Plugins.from_environment().system_directories()
-    known = Registry.load(offered, ctx.params.get("system_dirs") or ()).systems
+    known = known_systems(ctx.params.get("system_dirs") or ()).systems
     return [
         CompletionItem(name, help=system.summary)
         for name, system in known.items()
@@ -70,6 +76,13 @@ def complete_system(
     ]
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+machine_option = click.option(
+    "--machine",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Look at a recorded machine instead of this one: see `mlpinf system detect --record`.",
+)
 round_option = click.option(
     "--round",
     "round_",
