@@ -29,10 +29,11 @@ def toml_value(value: Any) -> str:
 def toml_lines(text: str) -> str:
     """A text as TOML, on several lines where it has several and nothing in it speaks against that.
 
-    Tabs become spaces there, and every kind of line end becomes the usual one.
+    Tabs become spaces there.
     """
-    lines = text.replace("\t", " ").splitlines()
-    if len(lines) > 1 and "'''" not in text and all(line.isprintable() for line in lines):
+    lines = text.replace("\t", " ").split("\n")
+    quotes = "'''" in text or text.endswith("'")
+    if len(lines) > 1 and not quotes and all(line.isprintable() for line in lines):
         return "'''\n" + "\n".join(lines) + "'''"
     return _text(text)
 
