@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core import events as ev
 from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.binding import bind_process
 from mlpinf_core.config import dump
 from mlpinf_core.context import Run
 from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
@@ -74,6 +75,11 @@ class Child:
             benchmark_settings=benchmark.settings,
             backend_settings=lambda name: self._plugins.backend(benchmark.name, name).settings,
         )
+        if config.run.cpus or config.run.memory_nodes:
+            # Before anything is imported whose threads would stay where they began.
+            events.emit(
+                ev.BINDING, **bind_process(config.run.cpus, config.run.memory_nodes).to_dict()
+            )
         scratch = Scratch(Path(record["scratch"]))
         self._events = events
         self._session: Session | None = None
@@ -202,6 +208,8 @@ class Child:
                 user_conf=prepared.user_conf,
                 concurrency=getattr(sut, "concurrency", None),
             )
+            if worker_cpus := getattr(sut, "worker_cpus", ()):
+                self._events.emit(ev.BINDING, worker_cpus=list(worker_cpus))
             session = self._session = Session(
                 responder,
                 sut,

@@ -7,6 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from mlpinf_core.binding import bind_thread, processors
+from mlpinf_core.machine import number_text
 from mlpinf_core.suts.queueing import BatchQueue
 
 if TYPE_CHECKING:
@@ -40,16 +42,27 @@ class QueueSut(abc.ABC):
 
         Args:
             responder: of the run.
-            settings: batch size, wait and number of workers.
+            settings: batch size, wait, number of workers and their processors.
             order: rearranges each query before it is cut into batches; None keeps LoadGen's order.
+
+        Raises:
+            ConfigurationError: a worker's processors are not there.
         """
         self._responder = responder
         self._order = order
         self.concurrency = settings.max_batch_size * settings.workers
         """Most samples that are computed at the same time."""
+        cpus = [processors(text, "sut.worker_cpus") for text in settings.worker_cpus]
+        self.worker_cpus = tuple(number_text(each) for each in cpus)
+        """Processors of each worker; workers beyond them begin anew. Empty: not bound."""
         self._queue = BatchQueue(settings.max_batch_size, settings.max_wait_ms / 1000)
         self._threads = [
-            threading.Thread(target=self._work, name=f"sut-worker-{number}", daemon=True)
+            threading.Thread(
+                target=self._work,
+                args=(cpus[number % len(cpus)] if cpus else None,),
+                name=f"sut-worker-{number}",
+                daemon=True,
+            )
             for number in range(settings.workers)
         ]
         for thread in self._threads:
@@ -75,8 +88,10 @@ class QueueSut(abc.ABC):
             if thread.is_alive():
                 log.warning("%s is still busy; it ends with the process", thread.name)
 
-    def _work(self) -> None:
+    def _work(self, cpus: set[int] | None) -> None:
         try:
+            if cpus is not None:
+                bind_thread(cpus)
             while (batch := self._queue.take()) is not None:
                 try:
                     if not self._responder.aborted:  # its samples have been answered otherwise
