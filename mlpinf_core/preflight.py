@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -168,7 +169,7 @@ def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
                 name,
                 CheckState.FAILED,
                 f"{backend.name} is not installed",
-                f"pip install {' '.join(missing)}",
+                f"pip install {shlex.join(missing)}",
             )
         else:
             yield Check(name, CheckState.OK, backend.name)
