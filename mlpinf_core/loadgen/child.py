@@ -160,6 +160,8 @@ class Child:
 
     def _samples(self) -> Samples:
         self._events.phase("preparing")
+        # What the backend lacks is told before anything is fetched or built for it.
+        self._plugins.backend(self._run.benchmark.name, self._run.config.run.backend).require()
         dataset = self._hook("dataset", run=self._run)
         samples: Samples = self._hook("preprocess", run=self._run, dataset=dataset)
         if len(samples) == 0:
