@@ -162,3 +162,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_converted(
         with pytest.raises(MlpinfError) as caught:
             find(new_run("full", model_path=checkpoint))
         assert "model.safetensors" in str(caught.value.where)
+
+
+def test_a_file_of_a_checkpoint_that_cannot_be_read_is_named(
+    tmp_path: Path, new_run: NewRun
+) -> None:
+    folder = touch(tmp_path / "checkpoint", "config.json")
+    (folder / "vocab.json").symlink_to("/proc/self/mem")  # reading its beginning fails for anybody
+    with pytest.raises(PrerequisiteError, match=r"vocab\.json cannot be read") as caught:
+        engines.convert_to_ctranslate2(new_run("full"), folder)
+    assert caught.value.where == str(folder / "vocab.json")

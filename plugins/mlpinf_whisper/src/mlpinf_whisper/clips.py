@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.errors import IntegrityError
+from mlpinf_whisper.files import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
     import soundfile
-
-    from mlpinf_core.hashing import HashMemory
 
 SAMPLE_RATE: Final = 16_000
 """Samples a second of every clip of the benchmark."""
@@ -67,28 +65,6 @@ def read_clip(path: Path, *, longest: int = _ANY_LENGTH) -> npt.NDArray[np.int16
     return samples
 
 
-def checksums(memory: HashMemory, paths: Iterable[Path]) -> dict[Path, str]:
-    """The sha256 of every file, each hashed once.
-
-    Raises:
-        PrerequisiteError: one is missing or cannot be read; names it.
-    """
-    try:
-        return memory.sha256_all(paths)
-    except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> PrerequisiteError:
-    if isinstance(error, FileNotFoundError):
-        return PrerequisiteError(f"{path.name} is missing", where=str(path), remedy=_RESTORE)
-    return PrerequisiteError(
-        f"{path.name} cannot be read ({error.strerror or error})",
-        where=str(path),
-        remedy="put a file there that this user may read",
-    )
-
-
 def _refusal(path: Path, fault: str, remedy: str) -> IntegrityError:
     return IntegrityError(f"{path.name} {fault}", where=str(path), remedy=remedy)
 
@@ -101,7 +77,7 @@ def _head(path: Path) -> bytes:
             if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
                 _check_chunks(path, file, path.stat().st_size)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not head:
         raise _refusal(path, "is empty", _RESTORE)
     return head

@@ -10,7 +10,7 @@ from mlpinf_core.hashing import JSON, HashMemory, digest
 from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Variant
 from mlpinf_whisper import benchmarks, librispeech, manifest, packing, tiny
-from mlpinf_whisper.clips import checksums
+from mlpinf_whisper.files import checksums
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:

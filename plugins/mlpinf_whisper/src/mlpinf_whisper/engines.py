@@ -19,6 +19,7 @@ from mlpinf_core.hashing import HashMemory
 from mlpinf_core.vocabulary import Variant
 from mlpinf_whisper import hf_checkpoint
 from mlpinf_whisper.benchmarks import LARGE_V3, TINY_MODEL
+from mlpinf_whisper.files import checksums, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,10 +56,10 @@ def ctranslate2_folder(run: Run) -> Path:
     if run.workload.variant is Variant.TINY:
         return _tiny_ctranslate2(run)
     given: Path | None = run.config.benchmark.model_path
-    if given is None or not (given / CT2_WEIGHTS).exists():
+    if given is None or not _is_converted(given):
         _check_converter(given)  # before gigabytes are fetched that could not be used
     folder = run.fetch(LARGE_V3)
-    if (folder / CT2_WEIGHTS).exists():
+    if _is_converted(folder):
         return _checked_ctranslate2(folder)
     _check_full(folder)
     return convert_to_ctranslate2(run, folder)
@@ -76,7 +77,7 @@ def hugging_face_folder(run: Run) -> Path:
         hf_checkpoint.check_checkpoint(folder)
         return folder
     folder = run.fetch(LARGE_V3)
-    if (folder / CT2_WEIGHTS).exists() and not (folder / hf_checkpoint.WEIGHTS).exists():
+    if _is_converted(folder) and not (folder / hf_checkpoint.WEIGHTS).exists():
         raise IntegrityError(
             "the torch backend wants a Hugging Face checkpoint, and this is CTranslate2's format",
             where=str(folder),
@@ -121,6 +122,12 @@ def _checked_ctranslate2(folder: Path) -> Path:
             remedy="convert the model again, copying tokenizer.json",
         )
     return folder
+
+
+def _is_converted(folder: Path) -> bool:
+    """Whether a folder is in CTranslate2's format."""
+    with reading(folder):
+        return (folder / CT2_WEIGHTS).exists()
 
 
 def _tiny_ctranslate2(run: Run) -> Path:
@@ -172,8 +179,10 @@ def convert_to_ctranslate2(run: Run, folder: Path) -> Path:
     import ctranslate2
 
     memory = HashMemory(run.scratch.engines / ".whisper-checkpoints.sha256.json")
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")]
-    hashes = memory.sha256_all(files)
+    with reading(folder):
+        there = sorted(folder.iterdir())
+    files = [path for path in there if path.suffix in (".json", ".safetensors")]
+    hashes = checksums(memory, files)
     inputs: dict[str, JSON] = {
         "checkpoint": {path.name: hashes[path] for path in files},
         "ctranslate2": ctranslate2.__version__,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from mlpinf_core.errors import IntegrityError
 from mlpinf_core.hashing import JSON, HashMemory, digest
-from mlpinf_whisper.clips import LONGEST, checksums, read_clip
+from mlpinf_whisper.clips import LONGEST, read_clip
+from mlpinf_whisper.files import checksums
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:
