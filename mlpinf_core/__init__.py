@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.inline import InlineSut
+    from mlpinf_core.suts.processes import ProcessSut, WorkerPool
     from mlpinf_core.suts.streaming import Stream, StreamingSut
     from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
@@ -68,6 +69,7 @@ __all__ = [
     "Outputs",
     "PluginError",
     "PrerequisiteError",
+    "ProcessSut",
     "Query",
     "Results",
     "Run",
@@ -82,6 +84,7 @@ __all__ = [
     "UnknownNameError",
     "Variant",
     "VariantSpec",
+    "WorkerPool",
     "Workload",
     "hookimpl",
     "run",
@@ -114,6 +117,7 @@ _HOMES: Final = {
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
     "suts.batching": ("BatchingSut",),
     "suts.inline": ("InlineSut",),
+    "suts.processes": ("ProcessSut", "WorkerPool"),
     "suts.streaming": ("Stream", "StreamingSut"),
     "vocabulary": ("Category", "Mode", "Scenario", "Variant", "Workload"),
 }
