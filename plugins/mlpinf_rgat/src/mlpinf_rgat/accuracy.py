@@ -1,8 +1,8 @@
 """Scoring an accuracy log: the share of papers that got their own class.
 
-Source: the reference's ``accuracy_igbh.py``. It counts the first entry of each sample, and prints a
-percentage; the submission checker reads a fraction (0.72), which is what is returned here. It has to
-be told ``--dtype int64``: by default it reads a byte, which holds classes up to 255 only.
+Source: the reference's ``accuracy_igbh.py``. It counts the first entry of each sample, and prints
+a percentage; the submission checker reads a fraction (0.72), which is what is returned here. That
+script has to be told ``--dtype int64``: by default it reads a byte, which holds 256 classes.
 """
 
 from __future__ import annotations

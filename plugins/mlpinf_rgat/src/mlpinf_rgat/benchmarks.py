@@ -26,7 +26,7 @@ TINY_LIMIT: Final = 0.83
 #: Milliseconds; a query of one sample takes some ten.
 _TINY_SERVER: Final = {"target_latency_ms": 500.0}
 
-#: Early stopping wants 662 queries at p99 when none is over the limit, and more for each one that is.
+#: Early stopping wants 662 queries at p99 when none is over the limit, and more for each that is.
 _P99_QUERIES: Final = 700
 
 

@@ -94,13 +94,22 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         state = content[STATE]
-        if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-            raise TypeError("not tensors by name")
+        wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+    ) as error:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _unfit(path, f"cannot be read as a checkpoint with {STATE!r}: {what}") from error
+    if wrong:
+        raise _unfit(path, f"has parameters that are no tensors: {_some(wrong)}")
     found: dict[str, Tensor] = state
     return found
 
@@ -110,13 +119,13 @@ def _check_duplicates(path: Path, state: dict[str, Tensor]) -> None:
     layers = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("model.layers."))
     names = official_names(layers)
     unknown = []
-    for key in state:
+    for key, value in state.items():
         if key in names:
             continue
         twin = f"model.{key}"
         if twin not in names:
             unknown.append(key)
-        elif not torch.equal(state[key], state[twin]):
+        elif not torch.equal(value, state[twin]):
             raise _unfit(path, f"has two layers in one: {key} differs from {twin}")
     if unknown:
         raise _unfit(path, f"has parameters that the model does not: {_some(unknown)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core.errors import ConfigurationError, IntegrityError
-from mlpinf_core.hashing import digest
+from mlpinf_core.hashing import JSON, digest
 from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Variant
 from mlpinf_rgat import igbh, prepare, split, tiny
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpinf_core.context import Run
-    from mlpinf_core.hashing import JSON
     from mlpinf_rgat.benchmarks import RgatSettings
 
 IGBH_FOLDER = "igbh"
@@ -30,18 +29,18 @@ class DataSet:
     """A graph in IGBH's layout.
 
     Attributes:
-        raw: the graph; None where a prepared one is given.
+        raw: the graph.
         identity: what tells it from others, for the artifact made of it.
         split: which papers are asked for.
     """
 
-    raw: igbh.RawGraph | None
+    raw: igbh.RawGraph
     identity: dict[str, JSON]
     split: split.Split
 
 
-def find(run: Run) -> DataSet:
-    """The graph of a run's variant; the tiny one is generated.
+def find(run: Run) -> DataSet | Path:
+    """The graph of a run's variant; the tiny one is generated. Or the path of a prepared one.
 
     Raises:
         PrerequisiteError: parts are missing.
@@ -51,7 +50,7 @@ def find(run: Run) -> DataSet:
     full = run.workload.variant is Variant.FULL
     share = settings.validation_share
     if settings.graph_path is not None:
-        return DataSet(None, {}, split.Split(0, share))
+        return settings.graph_path
     if settings.data_path is None and not full:
         return _generated(run, settings)
     folder = settings.data_path or run.scratch.data / IGBH_FOLDER
@@ -65,16 +64,15 @@ def find(run: Run) -> DataSet:
     return DataSet(raw, _identity(raw, settings.classes), parted)
 
 
-def prepared(run: Run, dataset: DataSet) -> RgatSamples:
+def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
     """The prepared graph, made once.
 
     It is made in a folder of its own, which stays when preparing is stopped, so that the next
     attempt goes on from there; the artifact is made of links to its files.
     """
     settings: RgatSettings = run.config.benchmark
-    if dataset.raw is None:
-        assert settings.graph_path is not None
-        return _samples(settings.graph_path, settings)
+    if not isinstance(dataset, DataSet):
+        return _samples(dataset, settings)
     raw = dataset.raw
     plan = prepare.Plan(
         settings.classes, settings.features, dataset.split, prepare.parse_memory(settings.memory)

@@ -14,12 +14,15 @@ from mlpinf_rgat.csc import read_rows
 from mlpinf_rgat.growing import GrowingArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-STORED: Final = {"float16": np.dtype(np.float16), "float8_e4m3": np.dtype(np.uint8)}
+STORED: Final[Mapping[str, np.dtype[Any]]] = {
+    "float16": np.dtype(np.float16),
+    "float8_e4m3": np.dtype(np.uint8),
+}
 """What is written, by the name of the setting; FP8 numbers are stored as their bits."""
 
 E4M3_MOST: Final = 448.0

@@ -150,7 +150,9 @@ def _open_features(folder: Path, node_type: str, description: Description) -> np
     return _load(folder / features_name(node_type), dtype, shape=shape)
 
 
-def _load(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None) -> Any:
+def _load(
+    path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None
+) -> npt.NDArray[Any]:
     try:
         # Copy-on-write: nothing writes, and PyTorch wants arrays that it could write to.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
@@ -161,7 +163,8 @@ def _load(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None
             raise _unfit(path, f"cannot be mapped: {error}") from error
     if array.dtype != dtype or (shape is not None and array.shape != shape):
         raise _unfit(path, f"is {array.dtype} {list(array.shape)}")
-    return array
+    found: npt.NDArray[Any] = array
+    return found
 
 
 def _unfit(path: Path, what: str) -> IntegrityError:

@@ -3,8 +3,8 @@
 ``<type>/node_feat.npy`` float32 [N, width], ``<edge>/edge_index.npy`` int64 [E, 2],
 ``paper/node_label_19.npy`` and ``paper/node_label_2K.npy`` [papers]. In IGBH-full the features of
 papers and authors and the labels are bare memory maps under the same names: float32 without a
-header. Nothing is read here beyond headers; parts are memory-mapped, copy-on-write, because PyTorch wants arrays that it could
-write to. Nothing writes to them.
+header. Nothing is read here beyond headers. Parts are memory-mapped, copy-on-write, because PyTorch
+wants arrays that it could write to; nothing writes to them.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _features(root: Path, node_type: str, count: int | None) -> npt.NDArray[np.f
             raise _wrong(
                 path, f"has no header and {size} bytes, not a multiple of {row} (1024 float32)"
             )
-        array = np.memmap(path, np.float32, "c", shape=(size // row, FULL_WIDTH))
+        array: npt.NDArray[Any] = np.memmap(path, np.float32, "c", shape=(size // row, FULL_WIDTH))
     else:
         array = _mapped(path)
         if array.ndim != 2 or array.dtype != np.float32 or not array.size:

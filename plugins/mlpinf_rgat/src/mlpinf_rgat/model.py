@@ -1,8 +1,8 @@
 """The relational graph attention network, in PyTorch alone.
 
-Source: the reference (``graph/R-GAT``): each layer has a graph attention of its own for each of the
-eleven relations, summed over the relations into a node type; leaky ReLU (0.01) between layers, and a
-linear layer on the papers' last states.
+Source: the reference (``graph/R-GAT``). Each layer has a graph attention of its own for each of the
+eleven relations, summed over the relations into a node type. Between layers there is a leaky ReLU
+(0.01), and a linear layer follows on the papers' last states.
 
 For a relation with weights W, head h, attention vectors a and b::
 
@@ -27,6 +27,8 @@ from torch.nn import functional
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, into, out_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from mlpinf_rgat.sampler import Block, Edges
@@ -67,7 +69,9 @@ class RelationalAttention(nn.Module):
             states: of the level below, by node type.
             block: rows and edges.
         """
-        per_head = self.weight.unflatten(1, (self.heads, -1))  # [11, heads, size, width]
+        per_head = self.weight.view(
+            len(RELATIONS), self.heads, -1, self.weight.shape[2]
+        )  # [11, heads, size, width]
         score_source = torch.einsum("rhd,rhdw->rwh", self.source, per_head)
         score_target = torch.einsum("rhd,rhdw->rwh", self.target, per_head)
         sent = _scores(states, score_source, out_of)
@@ -120,21 +124,23 @@ class Rgat(nn.Module):
         for layer, block in zip(self.layers, blocks, strict=True):
             states = layer(states, block)
             if layer is not self.layers[-1]:
-                for node_type, state in states.items():
-                    state = functional.leaky_relu(state)
-                    states[node_type] = functional.dropout(state, dropout, self.training)
+                for node_type in states:
+                    active = functional.leaky_relu(states[node_type])
+                    states[node_type] = functional.dropout(active, dropout, self.training)
         scores: Tensor = self.linear(states[TARGET])
         return scores
 
 
-def _scores(states: States, vectors: Tensor, relations_of: object) -> dict[int, Tensor]:
+def _scores(
+    states: States, vectors: Tensor, relations_of: Callable[[str], tuple[int, ...]]
+) -> dict[int, Tensor]:
     """By relation, [rows, heads]: one product a node type for all of its relations."""
-    found = {}
+    found: dict[int, Tensor] = {}
     for node_type in NODE_TYPES:
         if node_type in states and len(states[node_type]):
-            numbers = relations_of(node_type)  # type: ignore[operator]
+            numbers = relations_of(node_type)
             stacked = torch.cat([vectors[number] for number in numbers], dim=1)
-            parts = (states[node_type] @ stacked).split(vectors.shape[2], dim=1)
+            parts = torch.split(states[node_type] @ stacked, vectors.shape[2], dim=1)
             found |= dict(zip(numbers, parts, strict=True))
     return found
 

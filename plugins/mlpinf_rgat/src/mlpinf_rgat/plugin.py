@@ -9,12 +9,14 @@ from mlpinf_rgat import benchmarks as declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import Sut
     from mlpinf_rgat.data import DataSet
+    from mlpinf_rgat.pooled import PooledBackend
     from mlpinf_rgat.samples import RgatSamples
     from mlpinf_rgat.torch_backend import TorchBackend
 
@@ -32,15 +34,15 @@ def backends() -> Sequence[BackendInfo]:
 
 
 @hookimpl
-def dataset(run: Run) -> DataSet:
-    """The graph in IGBH's layout: found, or generated."""
+def dataset(run: Run) -> DataSet | Path:
+    """The graph in IGBH's layout: found, or generated; or a prepared one."""
     from mlpinf_rgat import data
 
     return data.find(run)
 
 
 @hookimpl
-def preprocess(run: Run, dataset: DataSet) -> RgatSamples:
+def preprocess(run: Run, dataset: DataSet | Path) -> RgatSamples:
     """CSC, features and the validation set, made once."""
     from mlpinf_rgat import data
 
@@ -48,7 +50,7 @@ def preprocess(run: Run, dataset: DataSet) -> RgatSamples:
 
 
 @hookimpl
-def build_backend(run: Run, samples: RgatSamples) -> TorchBackend:
+def build_backend(run: Run, samples: RgatSamples) -> TorchBackend | PooledBackend:
     """The backend; there is no engine to build."""
     from mlpinf_rgat import building
 
@@ -56,17 +58,11 @@ def build_backend(run: Run, samples: RgatSamples) -> TorchBackend:
 
 
 @hookimpl
-def make_sut(run: Run, backend: TorchBackend) -> Sut:
-    """Batches in a queue, several on their way at a time."""
-    import attrs
+def make_sut(run: Run, backend: TorchBackend | PooledBackend) -> Sut:
+    """Batches in a queue, several on their way at a time, in this process or in several."""
+    from mlpinf_rgat import building
 
-    from mlpinf_core.suts.batching import BatchingSut
-
-    settings = run.config.sut
-    settings = attrs.evolve(settings, workers=max(settings.workers, backend.replicas))
-    if run.workload.scenario.is_stream:
-        settings = attrs.evolve(settings, max_wait_ms=0)  # nothing comes before this is answered
-    return BatchingSut(run.responder, backend.infer, settings)
+    return building.make_sut(run, backend)
 
 
 @hookimpl

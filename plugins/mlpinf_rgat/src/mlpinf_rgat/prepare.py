@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,8 +28,6 @@ from mlpinf_rgat.graph import LABELS, VALIDATION, Description
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mlpinf_rgat.igbh import RawGraph
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ neighbourhood a seed, ``disjoint=True``):
 - each node of a neighbourhood draws once, at its least distance from the seed;
 - all edges count in every layer.
 
-**The same answer in every batch.** What a node draws depends on the sampling seed, the relation, the
-node and its distance's fan-out: its random stream is a hash of those, not a generator that other
-nodes advance. And neighbourhoods of different seeds are never merged, because a node that is near to
-one seed and far from another draws differently for the two.
+**The same answer in every batch.** What a node draws depends on the sampling seed, the relation,
+the node and the fan-out alone: its random stream is a hash of those, not a generator that other
+nodes advance. And neighbourhoods of different seeds are never merged, because a node that is near
+to one seed and far from another draws differently for the two.
 
 **What is shared all the same.** After the first layer a node's state depends on its raw neighbours
 alone: on the node and its distance, and on no seed. So the last hop, which has nearly all of the
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import torch
+from torch import Tensor
 
 from mlpinf_rgat.drawing import draw
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, into
@@ -34,9 +35,7 @@ from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, into
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-Nodes = dict[str, "Tensor"]
+Nodes = dict[str, Tensor]
 """int64 [n] by node type."""
 
 
@@ -137,14 +136,15 @@ class Sampler:
         for depth in range(hops - 1):
             found = self._expand(trees, depth)
             if depth < hops - 2:
-                trees.grow(found, depth + 1)
+                trees.grow(found)
             drawn.append(found)
         shared = _Shared(trees, drawn[-1], hops, self._numbering)
         inputs, first = self._first_block(shared)
-        blocks = [first]
-        for layer in range(2, hops + 1):
-            blocks.append(_upper_block(trees, drawn, layer, hops, shared if layer == 2 else None))
-        return Sample(inputs, tuple(blocks))
+        upper = [
+            _upper_block(trees, drawn, layer, hops, shared if layer == 2 else None)
+            for layer in range(2, hops + 1)
+        ]
+        return Sample(inputs, (first, *upper))
 
     def _expand(self, trees: _Trees, depth: int) -> dict[int, _Drawn]:
         """What the nodes at a distance draw: for each relation, in the order of those nodes."""
@@ -181,7 +181,7 @@ class Sampler:
             parts = [mine, *(torch.cat(reached[number]) for number in numbers)]
             unique, inverse = self._numbering[node_type].number(torch.cat(parts))
             inputs[node_type] = unique
-            own[node_type], *others = inverse.split([len(part) for part in parts])
+            own[node_type], *others = torch.split(inverse, [len(part) for part in parts])
             rows |= dict(zip(numbers, others, strict=True))
         edges = {n: Edges(torch.cat(counts[n]), rows[n]) for n in range(len(RELATIONS))}
         return inputs, Block(own, edges)
@@ -232,8 +232,8 @@ class _Trees:
         """How many pairs of a type are at most so far from their seed."""
         return sum(level[node_type] for level in self.counts[: depth + 1])
 
-    def grow(self, found: dict[int, _Drawn], depth: int) -> None:
-        """Add the pairs that were drawn and are not there yet, at a distance."""
+    def grow(self, found: dict[int, _Drawn]) -> None:
+        """Add the pairs that were drawn and are not there yet, one hop farther away."""
         added = {}
         for node_type in NODE_TYPES:
             drawn = [
@@ -315,7 +315,7 @@ class _Shared:
                 fresh.append(drawn.sources[~known])
         unique, inverse = numbering.number(torch.cat(fresh))
         self.nodes[-1][node_type] = unique
-        parts = (inverse + rows).split([len(part) for part in fresh[1:]])
+        parts = torch.split(inverse + rows, [len(part) for part in fresh[1:]])
         for (number, known), part in zip(places.items(), parts, strict=True):
             self.of_sources[number][~known] = part
 

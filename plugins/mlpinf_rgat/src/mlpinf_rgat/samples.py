@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from mlpinf_rgat.graph import Graph
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from mlpinf_rgat.graph import Graph
 
 
 @attrs.frozen(eq=False)

@@ -71,7 +71,7 @@ class TorchBackend:
         self._device = _device(settings.device, self._number)
         if settings.device == "cpu":
             torch.set_num_threads(_threads(settings, self.replicas))
-        model = checkpoint.load(self._weights)
+        model: Any = checkpoint.load(self._weights)
         self._check(model)
         dtype = getattr(torch, settings.precision)
         model = model.to(device=self._device, dtype=dtype).requires_grad_(False)
@@ -138,7 +138,8 @@ class TorchBackend:
                 self._benchmark.sampling_seed,
             )
             if self._device.type == "cuda":
-                local.stream = torch.cuda.stream(torch.cuda.Stream(self._device))
+                stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+                local.stream = torch.cuda.stream(stream)
             else:
                 local.stream = contextlib.nullcontext()
         return local

@@ -108,7 +108,7 @@ class Trainer:
                 wanted = torch.from_numpy(self._labels[chosen])
                 loss = functional.cross_entropy(scores, wanted, label_smoothing=recipe.smoothing)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
                 total += loss.item() * len(chosen)
