@@ -76,7 +76,7 @@ def rewrite(path: Path, change: Any) -> None:
         ("fos/node_feat.npy", lambda a: a.astype(np.float16), "is float16 .*, not float32"),
         ("fos/node_feat.npy", lambda a: a[:, 0], "not float32 .nodes, features"),
         ("fos/node_feat.npy", lambda a: a[:, :60], "has 60 features a node, and papers have 64"),
-        ("fos/node_feat.npy", lambda a: a[:70], "has 70 nodes, and there are 75"),
+        ("fos/node_feat.npy", lambda a: a[:70], "has 70 nodes, and there are 160"),
         ("paper/node_label_2K.npy", lambda a: a[:-1], "has 1,499 labels for 1,500 papers"),
         ("paper/node_label_2K.npy", lambda a: a.astype(str), "not numbers .papers."),
     ],

@@ -139,7 +139,7 @@ def test_an_edge_out_of_range_is_refused(
     edges = raw.edges["paper__topic__fos"].copy()
     edges[5, 1] = made.nodes["fos"]
     wrong = attrs.evolve(raw, edges={**raw.edges, "paper__topic__fos": edges})
-    with pytest.raises(IntegrityError, match="an edge of paper__topic__fos leads to fos 75"):
+    with pytest.raises(IntegrityError, match="an edge of paper__topic__fos leads to fos 160"):
         prepare.prepare(wrong, plan(made), tmp_path)
 
 

@@ -5,8 +5,8 @@ fields, journals and conferences whose group it falls into. Features are the cla
 much noise that a node alone says little, and its neighbourhood a lot. A share of the labels is
 replaced by random classes, which bounds what any model can score.
 
-Centres depend on the seed and the number of classes alone, so a model that was trained on a graph
-of one size works on a graph of another.
+Centres and groups depend on the seed and the number of classes alone, so a model that was trained on
+a graph of one size works on a graph of another.
 """
 
 from __future__ import annotations
@@ -57,6 +57,27 @@ AFFINITIES: Final = {
 
 
 @attrs.frozen
+class Kind:
+    """A node type that is about several classes at once, and there are few of.
+
+    Attributes:
+        groups: of classes; the same in a graph of any size, or a model would fit one size only.
+        papers: for each node.
+    """
+
+    groups: int
+    papers: int
+
+
+KINDS: Final = {
+    "institute": Kind(80, 50),
+    "fos": Kind(160, 20),
+    "journal": Kind(40, 100),
+    "conference": Kind(20, 400),
+}
+
+
+@attrs.frozen
 class SyntheticGraph:
     """What decides a synthetic graph.
 
@@ -82,10 +103,7 @@ class SyntheticGraph:
         return {
             "paper": self.papers,
             "author": self.papers,
-            "institute": max(8, self.papers // 50),
-            "fos": max(16, self.papers // 20),
-            "journal": max(8, self.papers // 100),
-            "conference": max(4, self.papers // 400),
+            **{t: max(self._groups(t), self.papers // kind.papers) for t, kind in KINDS.items()},
         }
 
     @property
@@ -120,8 +138,8 @@ class SyntheticGraph:
         return np.random.default_rng([self.seed, *stream])
 
     def _groups(self, node_type: str) -> int:
-        """Into how many groups of classes the nodes of a type fall."""
-        return min(self.classes, self.nodes[node_type])
+        """Into how many groups of classes the nodes of a type fall: class modulo so many."""
+        return min(self.classes, KINDS[node_type].groups) if node_type in KINDS else self.classes
 
     def _classes(self, node_type: str) -> npt.NDArray[np.int64]:
         """The class, or group of classes, of each node."""
@@ -179,7 +197,7 @@ class SyntheticGraph:
         sources = np.repeat(np.arange(len(source_classes)), counts)
         found = stream.integers(0, len(destination_classes), len(sources))
         order = np.argsort(destination_classes, kind="stable")
-        groups = int(destination_classes.max()) + 1
+        groups = self._groups(next(f.destination for f in EDGE_FILES if f.name == name))
         sizes = np.bincount(destination_classes, minlength=groups)
         starts = np.cumsum(sizes) - sizes
         wanted = source_classes[sources] % groups
