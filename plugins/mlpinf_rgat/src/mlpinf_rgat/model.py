@@ -163,7 +163,8 @@ def _attend(states: Tensor, sent: Tensor, received: Tensor, edges: Edges, weight
     scores = scores - torch.repeat_interleave(highest, counts, dim=0, output_size=len(sources))
     shares = scores.exp()
     whole = torch.segment_reduce(shares, "sum", lengths=counts, initial=0)
-    whole = whole.clamp_min(torch.finfo(torch.float32).tiny).to(states.dtype)
+    # The highest counts 1, so that only a row without an edge has less, and its sums are 0.
+    whole = whole.clamp_min(1.0).to(states.dtype)
     shares = shares.to(states.dtype).t().contiguous()
     starts = counts.cumsum(0) - counts
     messages = [

@@ -5,8 +5,8 @@ fields, journals and conferences whose group it falls into. Features are the cla
 much noise that a node alone says little, and its neighbourhood a lot. A share of the labels is
 replaced by random classes, which bounds what any model can score.
 
-Centres and groups depend on the seed and the number of classes alone, so a model that was trained on
-a graph of one size works on a graph of another.
+Centres and groups depend on the seed and the number of classes alone, so a model that was trained
+on one graph works on any other, of any size.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class SyntheticGraph:
         classes: classes of papers.
         width: features of a node.
         seed: of everything.
+        instance: another graph of the same classes: training takes others than the benchmark.
         signal: length of a class's centre where the noise of each feature has deviation 1.
         label_noise: share of the labels that are replaced by a random class.
     """
@@ -94,7 +95,8 @@ class SyntheticGraph:
     classes: int = 320
     width: int = 64
     seed: int = 1
-    signal: float = 2.5
+    instance: int = 0
+    signal: float = 3.0
     label_noise: float = 0.08
 
     @property
@@ -135,7 +137,7 @@ class SyntheticGraph:
     # -- parts -----------------------------------------------------------------------------------
 
     def _random(self, *stream: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, *stream])
+        return np.random.default_rng([self.seed, self.instance, *stream])
 
     def _groups(self, node_type: str) -> int:
         """Into how many groups of classes the nodes of a type fall: class modulo so many."""
@@ -148,7 +150,8 @@ class SyntheticGraph:
 
     def _centres(self) -> npt.NDArray[np.float32]:
         """float32 [classes, width], each of length ``signal``."""
-        centres = self._random(2).standard_normal((self.classes, self.width)).astype(np.float32)
+        stream = np.random.default_rng([self.seed, 2])
+        centres = stream.standard_normal((self.classes, self.width)).astype(np.float32)
         centres *= self.signal / np.linalg.norm(centres, axis=1, keepdims=True)
         return centres
 

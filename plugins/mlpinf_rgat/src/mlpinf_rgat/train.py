@@ -1,9 +1,10 @@
 """Trains the tiny variant's weights.
 
-    python -m mlpinf_rgat.train [--out FILE] [--papers 20000] [--epochs 12] [--without-neighbours]
+    python -m mlpinf_rgat.train [--out FILE] [--papers 20000] [--epochs 8] [--without-neighbours]
 
-makes the synthetic graph, trains on its training papers and scores its validation set, which the
-benchmark asks for and training never sees. The defaults make the file that ships with the package.
+trains on synthetic graphs, another one in each epoch, and scores the validation set of the one that
+the benchmark asks about, which training never sees. The defaults make the file that ships with the
+package.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CPU: Final = torch.device("cpu")
+_SCORED: Final = 500
 
 
 @attrs.frozen
@@ -45,7 +47,7 @@ class Recipe:
     """How the model is trained."""
 
     hidden: int = 64
-    epochs: int = 12
+    epochs: int = 8
     batch: int = 512
     rate: float = 0.01
     dropout: float = 0.2
@@ -54,22 +56,19 @@ class Recipe:
     seed: int = 0
 
 
-class Trainer:
-    """A graph, its training papers, and a model."""
+class Prepared:
+    """A synthetic graph, ready to be sampled."""
 
-    def __init__(
-        self, made: SyntheticGraph, folder: Path, recipe: Recipe, neighbours: bool
-    ) -> None:
+    def __init__(self, made: SyntheticGraph, *, neighbours: bool = True) -> None:
         """Generate and prepare the graph.
 
         Args:
             made: the graph.
-            folder: for its files; empty.
-            recipe: how to train.
             neighbours: without them a node sees itself alone: no relation has an edge but for the
                 loops of ``cites``.
         """
-        raw_folder, prepared = folder / "raw", folder / "prepared"
+        self._folder = tempfile.TemporaryDirectory()
+        raw_folder, prepared = (Path(self._folder.name) / name for name in ("raw", "prepared"))
         raw_folder.mkdir()
         prepared.mkdir()
         made.write(raw_folder)
@@ -77,63 +76,75 @@ class Trainer:
         parted = split.Split(made.papers, tiny.VALIDATION_SHARE)
         plan = prepare.Plan(made.classes, "float32", parted, memory=1 << 30)
         prepare.prepare(raw, plan, prepared)
-        self._graph = Graph.open(prepared)
-        self._papers = parted.papers()[0]
-        self._labels = split.labels_of(raw.labels, self._papers, made.classes)
-        self._recipe = recipe
-        self._csc = csc_tensors(self._graph, _CPU)
+        self.graph = Graph.open(prepared)
+        self.labels = split.labels_of(raw.labels, np.arange(made.papers), made.classes)
+        self._csc = csc_tensors(self.graph, _CPU)
         if not neighbours:
             self._csc = _alone(self._csc)
-        self._features = FeatureStore(self._graph, _CPU, _CPU, torch.float32)
-        torch.manual_seed(recipe.seed)
-        self.model = Rgat(self._graph.description.width, recipe.hidden, made.classes)
+        self._features = FeatureStore(self.graph, _CPU, _CPU, torch.float32)
 
-    def train(self) -> None:
-        """Run every epoch."""
-        recipe = self._recipe
-        steps = recipe.epochs * math.ceil(len(self._papers) / recipe.batch)
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.rate, weight_decay=recipe.decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps)
-        random = np.random.default_rng(recipe.seed)
-        for epoch in range(recipe.epochs):
-            began, total = time.perf_counter(), 0.0
-            sampler = self._sampler(1000 + epoch)
-            self.model.train()
-            order = random.permutation(len(self._papers))
-            for start in range(0, len(order), recipe.batch):
-                chosen = order[start : start + recipe.batch]
-                scores = self._scores(sampler, self._papers[chosen], recipe.dropout)
-                wanted = torch.from_numpy(self._labels[chosen])
-                loss = functional.cross_entropy(scores, wanted, label_smoothing=recipe.smoothing)
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
-                total += loss.item() * len(chosen)
-            seconds = time.perf_counter() - began
-            log.info("epoch %d: loss %.3f, %.1f s", epoch + 1, total / len(order), seconds)
+    def sampler(self, seed: int) -> Sampler:
+        """Of neighbourhoods in this graph."""
+        return Sampler(self._csc, self.graph.description.nodes, tiny.FANOUTS, seed)
 
-    def accuracy(self) -> float:
-        """Top-1 on the validation set, as the benchmark samples it."""
-        self.model.eval()
-        graph, right = self._graph, 0
-        sampler = self._sampler(tiny.SAMPLING_SEED)
-        with torch.inference_mode():
-            for start in range(0, len(graph.validation), self._recipe.batch):
-                rows = slice(start, start + self._recipe.batch)
-                scores = self._scores(sampler, graph.validation[rows], 0.0)
-                right += int((scores.argmax(1).numpy() == graph.labels[rows]).sum())
-        return right / len(graph.validation)
-
-    def _sampler(self, seed: int) -> Sampler:
-        return Sampler(self._csc, self._graph.description.nodes, tiny.FANOUTS, seed)
-
-    def _scores(self, sampler: Sampler, papers: npt.NDArray[np.int64], dropout: float) -> Tensor:
+    def scores(
+        self, model: Rgat, sampler: Sampler, papers: npt.NDArray[np.int64], dropout: float = 0.0
+    ) -> Tensor:
+        """The model's scores of papers, [n, classes]."""
         sample = sampler.sample(torch.from_numpy(papers))
-        scores: Tensor = self.model(self._features.gather(sample.inputs), sample.blocks, dropout)
-        return scores
+        found: Tensor = model(self._features.gather(sample.inputs), sample.blocks, dropout)
+        return found
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._folder.cleanup()
+
+
+def train(made: SyntheticGraph, recipe: Recipe, *, neighbours: bool = True) -> Rgat:
+    """A model, trained on another graph of the same classes in each epoch.
+
+    So it cannot learn nodes by heart, and never sees the graph that the benchmark asks about.
+    """
+    torch.manual_seed(recipe.seed)
+    model = Rgat(made.width, recipe.hidden, made.classes).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.rate, total_steps=recipe.epochs * math.ceil(made.papers / recipe.batch)
+    )
+    random = np.random.default_rng(recipe.seed)
+    for epoch in range(1, recipe.epochs + 1):
+        began, total = time.perf_counter(), 0.0
+        prepared = Prepared(attrs.evolve(made, instance=epoch), neighbours=neighbours)
+        sampler = prepared.sampler(epoch)
+        order = random.permutation(made.papers)
+        for start in range(0, len(order), recipe.batch):
+            papers = order[start : start + recipe.batch]
+            scores = prepared.scores(model, sampler, papers, recipe.dropout)
+            wanted = torch.from_numpy(prepared.labels[papers])
+            loss = functional.cross_entropy(scores, wanted, label_smoothing=recipe.smoothing)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(papers)
+        prepared.close()
+        seconds = time.perf_counter() - began
+        log.info("epoch %d: loss %.3f, %.1f s", epoch, total / len(order), seconds)
+    return model.eval()
+
+
+def accuracy(model: Rgat, made: SyntheticGraph, *, neighbours: bool = True) -> float:
+    """Top-1 on the validation set of a graph, sampled as the benchmark samples it."""
+    prepared = Prepared(made, neighbours=neighbours)
+    sampler, right = prepared.sampler(tiny.SAMPLING_SEED), 0
+    validation = prepared.graph.validation
+    with torch.inference_mode():
+        for start in range(0, len(validation), _SCORED):
+            papers = validation[start : start + _SCORED]
+            classes = prepared.scores(model, sampler, papers).argmax(1).numpy()
+            right += int((classes == prepared.labels[papers]).sum())
+    prepared.close()
+    return right / len(validation)
 
 
 def _alone(relations: list[CscTensors]) -> list[CscTensors]:
@@ -160,18 +171,17 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     made = attrs.evolve(tiny.GRAPH, papers=arguments.papers)
     recipe = Recipe(epochs=arguments.epochs)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(made, Path(folder), recipe, not arguments.without_neighbours)
-        trainer.train()
-        accuracy = trainer.accuracy()
+    neighbours = not arguments.without_neighbours
+    model = train(made, recipe, neighbours=neighbours)
+    reached = accuracy(model, made, neighbours=neighbours)
     log.info(
         "accuracy %.4f, %.3f of the %.4f that the label noise allows",
-        accuracy,
-        accuracy / made.best_accuracy,
+        reached,
+        reached / made.best_accuracy,
         made.best_accuracy,
     )
     if arguments.out:
-        checkpoint.save(trainer.model, arguments.out)
+        checkpoint.save(model, arguments.out)
 
 
 if __name__ == "__main__":
