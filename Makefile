@@ -47,8 +47,8 @@ demo: $(VENV)/installed ## run a real language model through LoadGen: Offline an
 	@$(BIN)/mlpinf run llama3.1-8b --variant tiny --scenarios Offline,Server \
 		$(if $(MODEL),--set benchmark.model_path=$(MODEL))
 
-model: $(VENV)/installed ## fetch the tiny model
-	@$(BIN)/mlpinf fetch llama3.1-8b --variant tiny
+model: $(VENV)/installed ## fetch the tiny models
+	@$(BIN)/mlpinf fetch llama3.1-8b,whisper --variant tiny
 
 test: $(VENV)/installed-test model ## every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from figures import Figure, json_of, median, pairs, print_head, print_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,31 +33,12 @@ LLM_SAMPLES = 330
 MLPINF = [sys.executable, "-c", "from mlpinf_core.cli import main; main()"]
 
 
-@attrs.frozen
-class Figure:
-    """One figure beside its target."""
-
-    name: str
-    ours: str
-    bare: str
-    value: float
-    target: str
-    reached: bool
-
-
-def _json_of(command: list[str]) -> dict[str, Any]:
-    """Run a command and read the JSON object it prints last."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 def bare(
     scenario: str, *, queries: int = 1, seconds: float = 0, qps: float = 1.0
 ) -> dict[str, Any]:
     """The bare binding."""
     command = [sys.executable, str(HERE / "bare_loadgen.py"), scenario, "--qps", str(qps)]
-    return _json_of([*command, "--queries", str(queries), "--seconds", str(seconds)])
+    return json_of([*command, "--queries", str(queries), "--seconds", str(seconds)])
 
 
 def ours(name: str, scenario: str, *settings: str, variant: str | None = None) -> dict[str, Any]:
@@ -69,7 +50,7 @@ def ours(name: str, scenario: str, *settings: str, variant: str | None = None) -
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, str(HERE / "harness.py"), "--one", name, scenario, output]
         command += ["--variant", variant] if variant else []
-        return _json_of([*command, *(f"--set={setting}" for setting in settings)])
+        return json_of([*command, *(f"--set={setting}" for setting in settings)])
 
 
 def one(name: str, scenario: str, output: Path, variant: str | None, settings: list[str]) -> None:
@@ -92,23 +73,6 @@ def one(name: str, scenario: str, output: Path, variant: str | None, settings: l
     values["causes"] = "; ".join(cause["message"] for cause in run["verdict"]["causes"])
     values["peak_memory_kib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(json.dumps(values))
-
-
-def pairs(
-    repeats: int, left: Callable[[], dict[str, Any]], right: Callable[[], dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Both measured alternately; which goes first alternates too."""
-    lefts: list[dict[str, Any]] = []
-    rights: list[dict[str, Any]] = []
-    for number in range(repeats):
-        for which in (0, 1) if number % 2 == 0 else (1, 0):
-            (rights if which else lefts).append(right() if which else left())
-    return lefts, rights
-
-
-def median(runs: list[dict[str, Any]], key: str) -> float:
-    """The median of one value."""
-    return statistics.median(float(run[key]) for run in runs)
 
 
 def offline(repeats: int) -> Iterator[Figure]:
@@ -187,7 +151,7 @@ def llm(repeats: int) -> Iterator[Figure]:
             "loadgen.target_qps=1",
             variant="tiny",
         ),
-        lambda: _json_of(direct),
+        lambda: json_of(direct),
     )
     a, b = median(mine, "result_tokens_per_second"), median(theirs, "tokens_per_second")
     yield Figure(
@@ -265,18 +229,12 @@ def main() -> None:
         name, scenario, output = arguments.one
         one(name, scenario, Path(output), arguments.variant, arguments.settings)
         return
-    print(f"{os.cpu_count()} processors, medians of {arguments.repeats} alternating runs each\n")
-    print("| figure | harness | bare | ratio or value | target | reached |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print_head(arguments.repeats)
     figures = []
     for part in arguments.only.split(","):
         for figure in PARTS[part](arguments.repeats):
             figures.append(attrs.asdict(figure))
-            print(
-                f"| {figure.name} | {figure.ours} | {figure.bare} | {figure.value:.3g} "
-                f"| {figure.target} | {'yes' if figure.reached else 'no'} |",
-                flush=True,
-            )
+            print_row(figure)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from mlpinf_core.api import run
-    from mlpinf_core.benchmark import BackendInfo, Benchmark, NoSettings, Source, VariantSpec
+    from mlpinf_core.benchmark import (
+        BackendInfo,
+        Benchmark,
+        FolderSource,
+        NoSettings,
+        Source,
+        VariantSpec,
+    )
     from mlpinf_core.config.schema import setting
     from mlpinf_core.context import Run
     from mlpinf_core.errors import (
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.inline import InlineSut
+    from mlpinf_core.suts.ordering import longest_first
+    from mlpinf_core.suts.pipeline import PipelineSut, Stage
     from mlpinf_core.suts.processes import ProcessSut, WorkerPool
     from mlpinf_core.suts.streaming import Stream, StreamingSut
     from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
@@ -57,6 +66,7 @@ __all__ = [
     "Category",
     "ConfigurationError",
     "ExitCode",
+    "FolderSource",
     "InlineSut",
     "IntegrityError",
     "InterruptedRunError",
@@ -67,6 +77,7 @@ __all__ = [
     "Mode",
     "NoSettings",
     "Outputs",
+    "PipelineSut",
     "PluginError",
     "PrerequisiteError",
     "ProcessSut",
@@ -78,6 +89,7 @@ __all__ = [
     "Samples",
     "Scenario",
     "Source",
+    "Stage",
     "Stream",
     "StreamingSut",
     "Sut",
@@ -87,13 +99,21 @@ __all__ = [
     "WorkerPool",
     "Workload",
     "hookimpl",
+    "longest_first",
     "run",
     "setting",
 ]
 
 _HOMES: Final = {
     "api": ("run",),
-    "benchmark": ("BackendInfo", "Benchmark", "NoSettings", "Source", "VariantSpec"),
+    "benchmark": (
+        "BackendInfo",
+        "Benchmark",
+        "FolderSource",
+        "NoSettings",
+        "Source",
+        "VariantSpec",
+    ),
     "config.schema": ("setting",),
     "context": ("Run",),
     "errors": (
@@ -117,6 +137,8 @@ _HOMES: Final = {
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
     "suts.batching": ("BatchingSut",),
     "suts.inline": ("InlineSut",),
+    "suts.ordering": ("longest_first",),
+    "suts.pipeline": ("PipelineSut", "Stage"),
     "suts.processes": ("ProcessSut", "WorkerPool"),
     "suts.streaming": ("Stream", "StreamingSut"),
     "vocabulary": ("Category", "Mode", "Scenario", "Variant", "Workload"),

@@ -20,16 +20,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.hashing import (
-    JSON,
-    HashMemory,
-    checksum_fault,
-    digest,
-    plain,
-    size_fault,
-    sync_folder,
-)
-from mlpinf_core.manifest import FILE_NAME, HASHES_NAME, Manifest, differences, summary
+from mlpinf_core.hashing import JSON, digest, plain, sync_folder, sync_tree
+from mlpinf_core.manifest import FILE_NAME, Manifest, differences, summary
 from mlpinf_core.scratch import DENIED, FULL, Scratch, discard
 
 if TYPE_CHECKING:
@@ -187,18 +179,8 @@ class ArtifactStore:
             return None, f"{FILE_NAME} cannot be used: {reason}"
         if manifest.key != slot.key:
             return None, "its manifest is another artifact's"
-        files = {slot.path / record.path: record for record in manifest.files}
-        for path, record in files.items():
-            fault = size_fault(path, record.size)
-            if fault:
-                return None, f"{record.path} {fault}"
-        try:
-            actual = HashMemory(slot.path / HASHES_NAME).sha256_all(files, anew=full)
-        except OSError as error:
-            return None, f"{error.filename} cannot be read ({error.strerror})"
-        for path, record in files.items():
-            if actual[path] != record.sha256:
-                return None, f"{record.path} {checksum_fault(actual[path], record.sha256)}"
+        if fault := manifest.fault(slot.path, anew=full):
+            return None, fault
         return Artifact(slot.path, slot.key, manifest, built=False), None
 
     def _reason(self, slot: _Slot, fault: str | None) -> str:
@@ -269,13 +251,7 @@ class ArtifactStore:
         """Describe what was made, and have all of it on disk before it gets its name."""
         manifest = Manifest.of(work, slot.name, slot.inputs)
         (work / FILE_NAME).write_bytes(manifest.to_json())
-        for path in work.rglob("*"):
-            if path.is_dir():
-                sync_folder(path)
-            else:
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        sync_folder(work)
+        sync_tree(work)
         return manifest
 
     def _sweep(self, slot: _Slot) -> None:

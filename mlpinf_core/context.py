@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core.artifacts import ArtifactStore
-from mlpinf_core.benchmark import Benchmark, Source, VariantSpec
+from mlpinf_core.benchmark import AnySource, Benchmark, VariantSpec
 from mlpinf_core.config.schema import Config
 from mlpinf_core.events import EventWriter
 from mlpinf_core.rules.model import BenchmarkRules
 from mlpinf_core.scratch import Scratch
+from mlpinf_core.sources import local_path
 from mlpinf_core.vocabulary import Mode, Workload
 
 if TYPE_CHECKING:
@@ -68,15 +69,15 @@ class Run:
     def responder(self, responder: Responder) -> None:
         self._responder = responder
 
-    def fetch(self, source: Source) -> Path:
-        """The path of a file the variant needs: found, or fetched now, and checked.
+    def fetch(self, source: AnySource) -> Path:
+        """The path of a file or folder the variant needs: found, or fetched now, and checked.
 
         Args:
             source: which; where its ``setting`` says the user has it, it is used from there.
 
         Raises:
             PrerequisiteError: it is not to be had; says what was tried.
-            IntegrityError: it is there, and is not the right file.
+            IntegrityError: it is there, and is not the right one.
         """
         from mlpinf_core import downloads
 
@@ -90,12 +91,3 @@ class Run:
             progress=progress,
             remedy=source.hint,
         )
-
-
-def local_path(source: Source, config: Config) -> Path | None:
-    """Where the configuration says that the user has a file; None where it says nothing."""
-    if source.setting is None:
-        return None
-    table, key = source.setting.split(".")
-    path: Path | None = getattr(getattr(config, table), key)
-    return path

@@ -94,6 +94,17 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def sync_tree(folder: Path) -> None:
+    """Have everything that lies in a folder on disk."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
 def _identity(path: Path) -> list[int]:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
@@ -205,6 +216,6 @@ def size_fault(path: Path, size: int) -> str | None:
     return None if actual == size else f"has {actual} bytes instead of {size}"
 
 
-def checksum_fault(actual: str, expected: str) -> str:
+def checksum_fault(actual: str, expected: str, kind: str = "sha256") -> str:
     """The words for a wrong checksum, the same everywhere."""
-    return f"has sha256 {actual} instead of {expected}"
+    return f"has {kind} {actual} instead of {expected}"

@@ -1,15 +1,23 @@
-"""The manifest of an artifact: what it was made from, what it holds, how two of them differ."""
+"""The manifest of a folder: what it was made from, what it holds, how two of them differ."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
 
-from mlpinf_core.hashing import JSON, HashMemory, canonical, digest, plain
+from mlpinf_core.hashing import (
+    JSON,
+    HashMemory,
+    canonical,
+    checksum_fault,
+    digest,
+    plain,
+    size_fault,
+)
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -18,10 +26,10 @@ HASHES_NAME = ".hashes.json"
 
 @attrs.frozen
 class FileRecord:
-    """One file of an artifact.
+    """One file of a folder.
 
     Attributes:
-        path: relative to the artifact, with forward slashes.
+        path: relative to the folder, with forward slashes.
         size: bytes.
         sha256: lower-case hex.
     """
@@ -33,10 +41,10 @@ class FileRecord:
 
 @attrs.frozen
 class Manifest:
-    """What an artifact was made from and what it holds.
+    """What an artifact, or a fetched folder, was made from and what it holds.
 
     Attributes:
-        name: the artifact's name, which other versions of it share.
+        name: its name, which other versions of it share.
         key: sha256 of the inputs' canonical JSON.
         inputs: everything that decides what comes out: sources, settings, versions of the tools.
         files: every file, sorted by path.
@@ -57,8 +65,6 @@ class Manifest:
             ValueError: the folder is empty, or holds something that is not a plain file.
             OSError: a file cannot be read.
         """
-        import datetime
-
         files = []
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder).as_posix()
@@ -76,19 +82,30 @@ class Manifest:
             FileRecord(path.relative_to(folder).as_posix(), path.stat().st_size, hashes[path])
             for path in files
         )
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return cls(name, digest(inputs), plain(inputs), tuple(records), now)
+        return cls.now(name, inputs, records)
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """The manifest in an artifact's folder.
+    def now(cls, name: str, inputs: Mapping[str, JSON], files: Iterable[FileRecord]) -> Manifest:
+        """The manifest of what is finished now, and consists of these files."""
+        import datetime
+
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return cls(name, digest(inputs), plain(inputs), tuple(files), created)
+
+    @classmethod
+    def read(cls, folder: Path, file_name: str = FILE_NAME) -> Manifest:
+        """The manifest in a folder.
+
+        Args:
+            folder: what the manifest describes.
+            file_name: what the manifest is called there.
 
         Raises:
             OSError: there is none, or it cannot be read.
             ValueError: it is no manifest, or not one of its own inputs.
         """
         try:
-            raw = json.loads((folder / FILE_NAME).read_bytes())
+            raw = json.loads((folder / file_name).read_bytes())
             if raw["format"] != FORMAT:
                 raise ValueError(
                     f"its format is {raw['format']!r}, and this version reads {FORMAT}"
@@ -106,8 +123,32 @@ class Manifest:
         for record in files:
             inside = PurePosixPath(record.path)
             if inside.is_absolute() or ".." in inside.parts:
-                raise ValueError(f"it names a file outside the artifact: {record.path}")
+                raise ValueError(f"it names a file outside the folder: {record.path}")
         return found
+
+    def fault(self, folder: Path, *, anew: bool = False) -> str | None:
+        """Which file of a folder is not as it is listed here, and how; None when all are.
+
+        Sizes are looked at first. A hash is remembered in the folder while its file stays as it
+        is. Files that are not listed are let be.
+
+        Args:
+            folder: what the manifest describes.
+            anew: read and hash every file, whatever is remembered of it.
+        """
+        files = {folder / record.path: record for record in self.files}
+        for path, record in files.items():
+            fault = size_fault(path, record.size)
+            if fault:
+                return f"{record.path} {fault}"
+        try:
+            actual = HashMemory(folder / HASHES_NAME).sha256_all(files, anew=anew)
+        except OSError as error:
+            return f"{error.filename} cannot be read ({error.strerror})"
+        for path, record in files.items():
+            if actual[path] != record.sha256:
+                return f"{record.path} {checksum_fault(actual[path], record.sha256)}"
+        return None
 
     def to_json(self) -> bytes:
         """The manifest as it lies on disk, for people and for :meth:`read`."""

@@ -22,11 +22,13 @@ from mlpinf_core.loadgen.settings import check_expressible
 from mlpinf_core.names import fold, lookup
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.rules.model import BenchmarkRules, Limit
+from mlpinf_core.sources import local_path, needed
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlpinf_core.benchmark import AnySource
     from mlpinf_core.config.schema import Config
     from mlpinf_core.plugins import Plugins
 
@@ -99,6 +101,15 @@ class PlannedRun:
         )
         proper = plugins.backend(self.benchmark.name, config.run.backend).name
         return attrs.evolve(config, run=attrs.evolve(config.run, backend=proper))
+
+    def sources(self, plugins: Plugins) -> dict[AnySource, Path | None]:
+        """What its modes need, and where the user says that they have it."""
+        configs = [self.config(plugins, mode) for mode in self.modes]
+        return {
+            source: local_path(source, config)
+            for config in configs
+            for source in needed(self.variant, config)
+        }
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core import downloads
-from mlpinf_core.context import local_path
 from mlpinf_core.downloads import SourceState
 from mlpinf_core.errors import MlpinfError
 from mlpinf_core.loadgen.settings import DISTRIBUTION, embedded_round
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mlpinf_core.benchmark import Source
+    from mlpinf_core.benchmark import AnySource
     from mlpinf_core.plan import Plan, PlannedRun
     from mlpinf_core.plugins import Plugins
     from mlpinf_core.scratch import Scratch
@@ -109,19 +108,20 @@ def _output(output: Path) -> Check:
     )
 
 
-def _sources(plan: Plan, plugins: Plugins) -> Iterator[tuple[Source, str, Path | None]]:
+def _sources(plan: Plan, plugins: Plugins) -> Iterator[tuple[AnySource, str, Path | None]]:
     seen = set()
     for planned in plan.runs:
-        config = planned.config(plugins, planned.modes[0])
-        for source in planned.variant.sources:
+        for source, local in planned.sources(plugins).items():
             if source not in seen:
                 seen.add(source)
                 whose = f"{planned.benchmark.name} {planned.workload.variant}"
-                yield source, whose, local_path(source, config)
+                yield source, whose, local
 
 
-def _source(source: Source, whose: str, local: Path | None, scratch: Scratch) -> tuple[Check, int]:
-    """The check of a file, and the bytes still to be fetched."""
+def _source(
+    source: AnySource, whose: str, local: Path | None, scratch: Scratch
+) -> tuple[Check, int]:
+    """The check of a file or folder, and the bytes still to be fetched."""
     status = downloads.status(source, scratch, local=local)
     size = readable(source.size)
     name = f"{source.kind.rstrip('s')} of {whose}"
@@ -132,12 +132,16 @@ def _source(source: Source, whose: str, local: Path | None, scratch: Scratch) ->
         detail = f"{local} is {status.state.value}{why}"
         return Check(name, CheckState.FAILED, detail, f"set {source.setting} right"), 0
     if status.state is SourceState.WRONG:
-        detail = f"{status.path} is not the right file: {status.why}"
+        detail = f"{status.path} is not the right one: {status.why}"
         return Check(name, CheckState.WARNING, detail, "it is fetched again"), source.size
-    if source.gated is not None:
+    if source.by_hand:
         return Check(name, CheckState.FAILED, f"{source.name} is missing", source.gated), 0
-    left = source.size - status.present
     detail = f"{source.name}, {size} to fetch, {source.licence}"
+    if lacking := downloads.lacking(source):
+        return Check(name, CheckState.FAILED, detail, f"pip install '{lacking}'"), 0
+    left = max(source.size - status.present, 0)  # a folder's size is an estimate
+    if source.gated is not None:
+        return Check(name, CheckState.WARNING, f"{detail}, gated", source.gated), left
     return Check(name, CheckState.TO_DO, detail, "`mlpinf fetch` gets it now"), left
 
 

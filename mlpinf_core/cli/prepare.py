@@ -8,7 +8,6 @@ import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
 from mlpinf_core.cli.options import request_options
-from mlpinf_core.context import local_path
 from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.scratch import Scratch, readable
@@ -16,7 +15,7 @@ from mlpinf_core.scratch import Scratch, readable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlpinf_core.benchmark import Source
+    from mlpinf_core.benchmark import AnySource
 
 
 @click.command(
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -> None:
-    """Fetch and check the files that benchmarks need, into the scratch space.
+    """Fetch and check the files and folders that benchmarks need, into the scratch space.
 
     That is MLPERF_SCRATCH_PATH, or the user's cache directory without it. What is already there and
     right is left alone; an interrupted download goes on where it stopped.
@@ -42,10 +41,9 @@ def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -
 
     scratch = Scratch.from_environment()
     plugins = Plugins.from_environment()
-    sources: dict[Source, Path | None] = {}
+    sources: dict[AnySource, Path | None] = {}
     for planned in make_plan(request, plugins).runs:
-        config = planned.config(plugins, planned.modes[0])
-        sources |= {source: local_path(source, config) for source in planned.variant.sources}
+        sources |= planned.sources(plugins)
     if not status:
         from mlpinf_core.cli.transfer import transfer_progress
 

@@ -10,11 +10,11 @@ from mlpinf_core.cli.console import console
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlpinf_core.benchmark import Source
+    from mlpinf_core.benchmark import AnySource
 
 
 @contextlib.contextmanager
-def transfer_progress(source: Source) -> Iterator[Callable[[int, int], None]]:
+def transfer_progress(source: AnySource) -> Iterator[Callable[[int, int], None]]:
     """A callback for ``downloads.fetch`` that draws a bar on standard error."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 

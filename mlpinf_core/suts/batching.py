@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlpinf_core.config.schema import SutSettings
     from mlpinf_core.loadgen.responder import Responder
     from mlpinf_core.protocols import Outputs, Query
+    from mlpinf_core.suts.ordering import Order
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,18 @@ class QueueSut(abc.ABC):
     that no query is left waiting for a thread that is gone.
     """
 
-    def __init__(self, responder: Responder, settings: SutSettings) -> None:
+    def __init__(
+        self, responder: Responder, settings: SutSettings, *, order: Order | None = None
+    ) -> None:
         """Start the workers.
 
         Args:
             responder: of the run.
             settings: batch size, wait and number of workers.
+            order: rearranges each query before it is cut into batches; None keeps LoadGen's order.
         """
         self._responder = responder
+        self._order = order
         self.concurrency = settings.max_batch_size * settings.workers
         """Most samples that are computed at the same time."""
         self._queue = BatchQueue(settings.max_batch_size, settings.max_wait_ms / 1000)
@@ -56,7 +61,7 @@ class QueueSut(abc.ABC):
 
     def issue(self, query: Query) -> None:
         """Queue the query."""
-        self._queue.put(query)
+        self._queue.put(query if self._order is None else self._order(query))
 
     def flush(self) -> None:
         """Return when every query has been answered."""
@@ -94,6 +99,8 @@ class BatchingSut(QueueSut):
         responder: Responder,
         infer: Callable[[npt.NDArray[np.int64]], Outputs | None],
         settings: SutSettings,
+        *,
+        order: Order | None = None,
     ) -> None:
         """Start the workers.
 
@@ -102,9 +109,10 @@ class BatchingSut(QueueSut):
             infer: sample indices, int64 [n], to their outputs; called from several threads at
                 once where ``settings.workers`` is more than 1.
             settings: batch size, wait and number of workers.
+            order: rearranges each query before it is cut into batches; None keeps LoadGen's order.
         """
         self._infer = infer
-        super().__init__(responder, settings)
+        super().__init__(responder, settings, order=order)
 
     def answer(self, batch: Query) -> None:
         """Compute the batch and complete it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
+from mlpinf_core.benchmark import Source
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, MlpinfError, UnknownNameError
 from mlpinf_core.names import fold
@@ -17,14 +18,16 @@ from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS, load_round
 from mlpinf_core.vocabulary import Scenario, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from mlpinf_core.benchmark import Benchmark, Source, VariantSpec
+    from mlpinf_core.benchmark import AnySource, Benchmark, VariantSpec
     from mlpinf_core.plugins import Plugins
     from mlpinf_core.rules.model import BenchmarkRules
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY: Final = re.compile(r"(datasets/)?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 
 def of_benchmark(benchmark: Benchmark, plugins: Plugins) -> list[str]:
@@ -105,8 +108,7 @@ def _variant(
 ) -> Iterator[str]:
     if not spec.summary.strip():
         yield "it has no summary"
-    for source in spec.sources:
-        yield from (f"file {source.name!r}: {problem}" for problem in _source(source))
+    yield from _sources(benchmark, spec, plugins)
     try:
         plugins.backend(benchmark.name, spec.backend)
     except UnknownNameError as error:
@@ -156,17 +158,62 @@ def _defaults(
             yield f"{scenario} cannot be planned: {error.what}"
 
 
-def _source(source: Source) -> Iterator[str]:
+def _sources(benchmark: Benchmark, spec: VariantSpec, plugins: Plugins) -> Iterator[str]:
+    tables = {"benchmark": benchmark.settings}
+    for source in spec.sources:
+        yield from _source(source, tables)
+    for name, sources in spec.backend_sources.items():
+        try:
+            backend = plugins.backend(benchmark.name, name)
+        except UnknownNameError:
+            backend = None
+        if backend is None or backend.name != name:
+            yield f"it has files for backend {name!r}, which is none of the benchmark's"
+            continue
+        for source in sources:
+            yield from _source(source, {**tables, "backend": backend.settings})
+
+
+def _source(source: AnySource, tables: Mapping[str, type[Any]]) -> Iterator[str]:
+    """What is wrong with a file or folder; ``tables`` are the settings that it may refer to."""
+    noun = "file" if isinstance(source, Source) else "folder"
+    for problem in (*_source_itself(source), *_source_keys(source, tables)):
+        yield f"{noun} {source.name!r}: {problem}"
+
+
+def _source_itself(source: AnySource) -> Iterator[str]:
     if source.kind not in ("models", "data"):
         yield f"its kind is 'models' or 'data', not {source.kind!r}"
     if source.size <= 0:
         yield "its size is unknown"
-    if not _SHA256.fullmatch(source.sha256):
-        yield "its sha256 is not 64 lower-case hex digits"
     if not source.licence.strip():
         yield "its licence is unknown"
-    if source.wheel is None and source.url is None and source.gated is None:
-        yield "it says neither where it is fetched from nor what to do to get it"
+    if isinstance(source, Source):
+        if not _SHA256.fullmatch(source.sha256):
+            yield "its sha256 is not 64 lower-case hex digits"
+        if source.wheel is None and source.url is None and source.gated is None:
+            yield "it says neither where it is fetched from nor what to do to get it"
+        return
+    if not _REPOSITORY.fullmatch(source.repository):
+        yield f"its repository is OWNER/NAME or datasets/OWNER/NAME, not {source.repository!r}"
+    if not _COMMIT.fullmatch(source.revision):
+        yield "its revision is not a commit of 40 lower-case hex digits, so it may change"
+    if not source.requires or not all(source.requires):
+        yield "it requires no file, so that any folder would do"
+    if not source.patterns:
+        yield "its patterns name no file"
+
+
+def _source_keys(source: AnySource, tables: Mapping[str, type[Any]]) -> Iterator[str]:
+    for key in (source.setting, source.unless):
+        if key is None:
+            continue
+        table, _, name = key.partition(".")
+        fields = attrs.fields_dict(tables[table]) if table in tables else {}
+        if name not in fields:
+            yield f"{key!r} is no setting that it can refer to"
+        elif fields[name].default is not None:
+            yield f"{key!r}, which it refers to, has a value already when nobody sets it"
 
 
 def _undocumented(settings: type[Any]) -> Iterator[str]:

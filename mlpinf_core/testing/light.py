@@ -25,6 +25,7 @@ HEAVY: Final = frozenset(
         "diffusers",
         "faiss",
         "faster_whisper",
+        "huggingface_hub",
         "jax",
         "keras",
         "librosa",
