@@ -68,6 +68,16 @@ def fetch_from_web(source: Source, part: Path, patience: Patience, progress: Pro
     _note(part).unlink(missing_ok=True)
 
 
+def grow_from_web(source: Source, part: Path, patience: Patience, progress: Progress) -> None:
+    """Bring a file to ``part`` whose checksum nobody has published: only its size is checked.
+
+    Otherwise as :func:`fetch_from_web`; the source's ``sha256`` is not looked at.
+    """
+    _drop_another_files_part(source, part)
+    _grow(source, source.url or "", part, patience, progress)
+    _note(part).unlink(missing_ok=True)
+
+
 def _grow(source: Source, url: str, part: Path, patience: Patience, progress: Progress) -> bool:
     """Make attempts until the part is whole; whether it was there in part before."""
     resumed = _length(part) > 0

@@ -9,13 +9,13 @@ import pytest
 
 from mlpinf_rgat import igbh, prepare, split, tiny
 from mlpinf_rgat.graph import Graph
-from mlpinf_rgat.synthetic import SyntheticGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpinf_rgat.igbh import RawGraph
     from mlpinf_rgat.sampler import CscTensors
+    from mlpinf_rgat.synthetic import SyntheticGraph
 
 PAPERS = 1500
 MEMORY = 50_000_000

@@ -48,7 +48,7 @@ def test_what_is_declared_of_the_tiny_variant_is_what_its_graph_has(plugins: Plu
     assert config.benchmark.fanouts == tiny.FANOUTS
     assert config.benchmark.sampling_seed == tiny.SAMPLING_SEED
     assert config.loadgen.performance_sample_count == benchmarks.TINY_SAMPLES
-    assert benchmarks.TINY_SAMPLES == tiny.GRAPH.papers * tiny.VALIDATION_SHARE
+    assert tiny.GRAPH.papers * tiny.VALIDATION_SHARE == benchmarks.TINY_SAMPLES
 
 
 def test_the_tiny_variant_is_judged_by_the_rounds_metric_and_below_what_noise_allows() -> None:

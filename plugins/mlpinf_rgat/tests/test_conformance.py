@@ -11,4 +11,3 @@ from mlpinf_core.testing import PluginConformance
 class TestConformance(PluginConformance):
     plugin = "rgat"
     benchmark = "rgat"
-    settings = {"benchmark": {"paper_nodes": 20_000}}

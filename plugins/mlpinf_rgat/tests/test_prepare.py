@@ -95,7 +95,7 @@ def test_a_graph_that_the_disk_cannot_hold_is_refused_at_once(
 def test_a_budget_beyond_the_machines_memory_is_refused_at_once(
     raw: RawGraph, made: SyntheticGraph, tmp_path: Path
 ) -> None:
-    with pytest.raises(PrerequisiteError, match="may use 64000.0 TB of memory") as caught:
+    with pytest.raises(PrerequisiteError, match=r"may use 64000\.0 TB of memory") as caught:
         prepare.prepare(raw, plan(made, memory=64 * 10**15), tmp_path)
     assert "benchmark.memory" in str(caught.value.remedy)
     assert list(tmp_path.iterdir()) == []
@@ -104,7 +104,9 @@ def test_a_budget_beyond_the_machines_memory_is_refused_at_once(
 def test_a_budget_that_the_split_does_not_fit_in_is_refused(
     raw: RawGraph, made: SyntheticGraph, tmp_path: Path
 ) -> None:
-    with pytest.raises(PrerequisiteError, match="the split needs 24.0 kB of memory, and 20.0 kB"):
+    with pytest.raises(
+        PrerequisiteError, match=r"the split needs 24\.0 kB of memory, and 20\.0 kB"
+    ):
         prepare.prepare(raw, plan(made, memory=20_000), tmp_path)
 
 
@@ -120,7 +122,7 @@ def test_a_split_without_a_sample_is_refused(
     raw: RawGraph, made: SyntheticGraph, tmp_path: Path
 ) -> None:
     wrong = attrs.evolve(plan(made), split=split.Split(1500, 0.0005))
-    with pytest.raises(ConfigurationError, match="a share of 0.0005 of 1,500 papers is none"):
+    with pytest.raises(ConfigurationError, match=r"a share of 0\.0005 of 1,500 papers is none"):
         prepare.prepare(raw, wrong, tmp_path)
 
 

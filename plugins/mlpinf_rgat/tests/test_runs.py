@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mlpinf_core import api
-from mlpinf_core.errors import MlpinfError
 from mlpinf_core.logs.accuracy import AccuracyLog
 from mlpinf_rgat.synthetic import SyntheticGraph
 
@@ -128,7 +127,11 @@ def test_a_worker_process_that_is_killed_makes_the_run_invalid(
     stop.set()
     killer.join()
     assert not result.verdict.valid
-    assert "was ended by signal 9" in str(result.verdict)
+    assert "was ended by signal 9" in causes(result)
+
+
+def causes(result: RunResult) -> str:
+    return "; ".join(cause.message for cause in result.verdict.causes)
 
 
 def command_of(pid: int) -> bytes:
@@ -172,8 +175,9 @@ def test_a_damaged_graph_ends_before_loadgen_starts_with_one_clear_error(
     folder.mkdir()
     SyntheticGraph(papers=500).write(folder)
     damage(folder)
-    with pytest.raises(MlpinfError, match=message):
-        run(tmp_path / "out", data_path=str(folder))
+    result = run(tmp_path / "out", data_path=str(folder))
+    assert not result.verdict.valid
+    assert message in causes(result)
     assert not list(tmp_path.rglob("mlperf_log_detail.txt"))
 
 
@@ -189,8 +193,8 @@ def test_preparing_that_failed_leaves_what_it_had_for_the_next_attempt(
     bad = good.copy()
     bad[3, 1] = 10**6
     np.save(venue, bad)
-    with pytest.raises(MlpinfError, match="leads to conference"):
-        run(tmp_path / "1", data_path=str(folder), features="float16")
+    result = run(tmp_path / "1", data_path=str(folder), features="float16")
+    assert "leads to conference 1000000" in causes(result)
     left = {path.name for path in scratch.rglob(".igbh-*/*")}
     assert {"cites.indices.npy", "validation.npy"} <= left
     assert "venue.indices.npy" not in left

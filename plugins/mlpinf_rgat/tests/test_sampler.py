@@ -73,8 +73,8 @@ def tree_of(sample: Sample, row: int) -> object:
             if relation.destination != node_type:
                 continue
             start = int(edges.counts[:at].sum())
-            for source in edges.sources[start : start + int(edges.counts[at])].tolist():
-                messages.append((relation.name, visit(level - 1, relation.source, source)))
+            sources = edges.sources[start : start + int(edges.counts[at])].tolist()
+            messages += [(relation.name, visit(level - 1, relation.source, s)) for s in sources]
         own = int(block.own[node_type][at])
         return (visit(level - 1, node_type, own), tuple(messages))
 
