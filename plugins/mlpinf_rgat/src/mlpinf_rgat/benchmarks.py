@@ -101,9 +101,6 @@ class TorchSettings:
         unit="threads",
         validator=attrs.validators.ge(0),
     )
-    compile: bool = setting(
-        False, "Compile the model's layers with torch.compile; it pays on GPUs, if anywhere."
-    )
 
 
 def _full() -> VariantSpec:

@@ -75,8 +75,6 @@ class TorchBackend:
         self._check(model)
         dtype = getattr(torch, settings.precision)
         model = model.to(device=self._device, dtype=dtype).requires_grad_(False)
-        if settings.compile:
-            model = torch.compile(model, dynamic=True)
         self._model = model
         self._csc = csc_tensors(
             self._graph, self._device if settings.graph_on == "device" else host
