@@ -21,6 +21,14 @@ PAPERS = 1500
 MEMORY = 50_000_000
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Threads that wait for each other take minutes where other tests run beside these."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def made() -> SyntheticGraph:
     """Small, with the tiny variant's classes and features, so that its weights fit."""

@@ -52,7 +52,7 @@ def test_nobody_draws_nothing() -> None:
 
 @pytest.mark.parametrize("fanout", [5, 15])
 def test_every_edge_of_a_node_is_as_likely_as_any_other(fanout: int) -> None:
-    streams = 4000
+    streams = 1500
     counts = np.zeros(40)
     for stream in range(streams):
         counts[np.array(drawn([6], fanout, stream)[0]) - int(INDPTR[6])] += 1
@@ -64,7 +64,7 @@ def test_every_edge_of_a_node_is_as_likely_as_any_other(fanout: int) -> None:
 
 
 def test_pairs_of_edges_are_as_likely_as_any_other_pairs() -> None:
-    streams = 6000
+    streams = 2000
     pairs = np.zeros((7, 7))
     for stream in range(streams):
         chosen = np.array(drawn([5], 2, stream)[0]) - int(INDPTR[5])

@@ -184,6 +184,34 @@ def test_a_damaged_prepared_graph_is_refused_with_what_to_do(
     assert "prepared again" in str(caught.value.remedy)
 
 
+def set_at(path: Path, place: int, value: int) -> None:
+    array = np.load(path)
+    array[place] = value
+    np.save(path, array)
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "value", "message"),
+    [
+        ("cites.indptr.npy", 0, 1, "cites.indptr.npy .* has offsets that do not ascend from 0"),
+        ("topic.indptr.npy", 5, 10**12, "topic.indptr.npy .* has offsets that do not ascend"),
+        ("cites.indices.npy", 7, 1500, "cites.indices.npy .* has the number 1500, and there are"),
+        ("topic.indices.npy", 7, -1, "topic.indices.npy .* has the number -1, and there are 1,500"),
+        ("validation.npy", 3, 1500, "validation.npy .* has the number 1500"),
+        ("labels.npy", 3, 320, "labels.npy .* has the number 320, and there are 320"),
+    ],
+)
+def test_a_prepared_graph_that_leads_nowhere_is_found_when_it_is_checked(
+    file: str, place: int, value: int, message: str, graph: Graph, tmp_path: Path
+) -> None:
+    graph.check()
+    folder = tmp_path / "copy"
+    shutil.copytree(graph.folder, folder)
+    set_at(folder / file, place, value)
+    with pytest.raises(IntegrityError, match=message):
+        Graph.open(folder).check()
+
+
 def test_the_command_prepares_a_graph_in_the_memory_it_is_given(
     raw_folder: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
     """
     settings: RgatSettings = run.config.benchmark
     if not isinstance(dataset, DataSet):
+        Graph.open(dataset).check()  # nobody has verified its checksums, as those of an artifact
         return _samples(dataset, settings)
     raw = dataset.raw
     plan = prepare.Plan(
@@ -92,7 +93,7 @@ def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
             work.mkdir(exist_ok=True)
         prepare.prepare(raw, plan, work, run.events.step)
         for path in work.iterdir():
-            (directory / path.name).hardlink_to(path)
+            _link(path, directory / path.name)
         begun.append(work)
 
     begun: list[Path] = []
@@ -100,6 +101,14 @@ def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
     for work in begun:
         discard(work)
     return _samples(artifact.path, settings, raw.folder)
+
+
+def _link(path: Path, place: Path) -> None:
+    """Give a file a second name; where the file system has no such thing, another name."""
+    try:
+        place.hardlink_to(path)
+    except OSError:
+        path.rename(place)
 
 
 def _samples(folder: Path, settings: RgatSettings, raw: Path | None = None) -> RgatSamples:

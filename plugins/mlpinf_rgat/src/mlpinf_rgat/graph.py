@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
@@ -17,12 +17,16 @@ import numpy.typing as npt
 from mlpinf_core.errors import IntegrityError
 from mlpinf_rgat.csc import indices_name, indptr_name
 from mlpinf_rgat.features import features_name
-from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, Relation
+from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, Relation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DESCRIPTION: Final = "graph.json"
 VALIDATION: Final = "validation.npy"
 LABELS: Final = "labels.npy"
 FORMAT: Final = 1
+_CHECKED: Final = 1 << 24
 
 
 @attrs.frozen
@@ -124,10 +128,41 @@ class Graph:
         labels = _load(folder / LABELS, np.int64, shape=validation.shape)
         return cls(folder, description, relations, features, validation, labels)
 
+    def check(self) -> None:
+        """Read all offsets and sources, and check that they lead somewhere.
+
+        Raises:
+            IntegrityError: offsets descend, or a source, a sample or a label does not exist.
+        """
+        nodes = self.description.nodes
+        for relation, csc in zip(RELATIONS, self.relations, strict=True):
+            name = indptr_name(relation)
+            if csc.indptr[0] != 0 or any(_descents(csc.indptr)):
+                raise _unfit(self.folder / name, "has offsets that do not ascend from 0")
+            name = indices_name(relation)
+            _check_below(self.folder / name, csc.indices, nodes[relation.source])
+        _check_below(self.folder / VALIDATION, self.validation, nodes[TARGET])
+        _check_below(self.folder / LABELS, self.labels, self.description.classes)
+
     @property
     def edge_count(self) -> int:
         """Edges of all eleven relations."""
         return sum(len(csc.indices) for csc in self.relations)
+
+
+def _descents(offsets: npt.NDArray[np.int64]) -> Iterator[bool]:
+    """For one part after the other, whether an offset in it is less than the one before it."""
+    for start in range(0, len(offsets) - 1, _CHECKED):
+        yield bool((np.diff(offsets[start : start + _CHECKED + 1]) < 0).any())
+
+
+def _check_below(path: Path, numbers: npt.NDArray[Any], count: int) -> None:
+    for start in range(0, len(numbers), _CHECKED):
+        part = numbers[start : start + _CHECKED]
+        low, high = int(part.min()), int(part.max())
+        if low < 0 or high >= count:
+            wrong = low if low < 0 else high
+            raise _unfit(path, f"has the number {wrong}, and there are {count:,}")
 
 
 def _open_csc(folder: Path, relation: Relation, description: Description) -> Csc:
