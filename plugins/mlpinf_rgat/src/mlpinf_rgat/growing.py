@@ -52,16 +52,18 @@ class GrowingArray:
         return self
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write rows, and have them on disk.
+        """Write rows, and have them on disk; the last ones are when the file gets its name.
 
         Raises:
             OSError: the disk is full, say.
         """
         file = self._open_file
         file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
+        self.rows += len(rows)
+        if self.rows == self.shape[0]:
+            return
         file.flush()
         os.fsync(file.fileno())
-        self.rows += len(rows)
         note = {"rows": self.rows, "dtype": self.dtype.str, "shape": list(self.shape)}
         write_atomically(self._note, json.dumps(note).encode())
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlpinf_rgat.graph import Graph
-    from mlpinf_rgat.sampler import Nodes
+    from mlpinf_rgat.trees import Nodes
 
 
 def csc_tensors(graph: Graph, device: torch.device) -> list[CscTensors]:
