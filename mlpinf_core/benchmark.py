@@ -204,7 +204,8 @@ class BackendInfo:
 
     def missing(self) -> list[str]:
         """The pip requirements whose modules are not installed; imports none of them."""
-        return [pip for module, pip in self.requires.items() if not is_installed(module)]
+        missing = [pip for module, pip in self.requires.items() if not is_installed(module)]
+        return list(dict.fromkeys(missing))
 
 
 def is_installed(module: str) -> bool:

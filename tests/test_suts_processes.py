@@ -109,6 +109,18 @@ def test_batches_are_answered_by_processes_and_each_sample_gets_its_own_answer(
     assert codes(responder) == {}
 
 
+def test_processes_are_bound_to_the_processors_that_they_are_given(
+    pools: list[WorkerPool],
+) -> None:
+    mine = sorted(os.sched_getaffinity(0))
+    pool = WorkerPool(make, 2, cpus=[str(mine[-1])])
+    pools.append(pool)
+    pool.start()
+    assert pool.worker_cpus == (str(mine[-1]),)
+    pids = [process.pid for process in pool._processes]
+    assert [os.sched_getaffinity(pid) for pid in pids if pid] == [{mine[-1]}] * 2
+
+
 def test_lanes_that_adjoin_lead_to_different_processes(pools: list[WorkerPool]) -> None:
     pool = started(pools, 2, "who", lanes=2)
     one = np.zeros(1, dtype=np.int64)

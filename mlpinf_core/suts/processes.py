@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
+from mlpinf_core.binding import bind_thread, processors
 from mlpinf_core.errors import BackendError
+from mlpinf_core.machine import number_text
 from mlpinf_core.protocols import Outputs
 from mlpinf_core.suts.batching import QueueSut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
@@ -62,7 +64,14 @@ class WorkerPool:
     process gets the next batch while it computes.
     """
 
-    def __init__(self, make: Callable[[int], Served], count: int, *, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], Served],
+        count: int,
+        *,
+        lanes: int = 1,
+        cpus: Sequence[str] = (),
+    ) -> None:
         """Nothing is started yet.
 
         Args:
@@ -70,13 +79,24 @@ class WorkerPool:
                 so it has to be picklable: a module's function, or a ``functools.partial`` of one.
             count: processes.
             lanes: of each process.
+            cpus: processors of each process, as ``sut.worker_cpus`` lists them; processes beyond
+                them begin anew. Empty: not bound.
+
+        Raises:
+            ConfigurationError: a process's processors are not there.
         """
+        self._cpus = [processors(text, "sut.worker_cpus") for text in cpus]
         self._make = make
         self._count = count
         self._per_process = lanes
         self._processes: list[BaseProcess] = []
         self._controls: list[Connection] = []
         self._lanes: list[Connection] = []
+
+    @property
+    def worker_cpus(self) -> tuple[str, ...]:
+        """Processors of each process; empty where they are not bound."""
+        return tuple(number_text(each) for each in self._cpus)
 
     @property
     def lanes(self) -> int:
@@ -99,7 +119,7 @@ class WorkerPool:
                 ends = [end for _, end in pairs]
                 process = context.Process(
                     target=_serve,
-                    args=(self._make, number, there, ends),
+                    args=(self._make, number, there, ends, self._cpus_of(number)),
                     name=f"worker-{number}",
                     daemon=True,
                 )
@@ -154,6 +174,9 @@ class WorkerPool:
             connection.close()
         self._processes, self._controls, self._lanes = [], [], []
 
+    def _cpus_of(self, number: int) -> set[int] | None:
+        return self._cpus[number % len(self._cpus)] if self._cpus else None
+
     def _await(self, number: int, control: Connection) -> None:
         try:
             state, text = control.recv()
@@ -189,14 +212,16 @@ class ProcessSut(QueueSut):
         Args:
             responder: of the run.
             pool: started; whoever started it closes it.
-            settings: batch size and wait; the number of workers is the pool's.
+            settings: batch size and wait; the number of workers is the pool's, and so is what
+                they are bound to: threads that only wait for a process are not.
         """
         import attrs
 
         self._pool = pool
         self._free_lanes = itertools.count()
         self._local = threading.local()
-        super().__init__(responder, attrs.evolve(settings, workers=pool.lanes))
+        super().__init__(responder, attrs.evolve(settings, workers=pool.lanes, worker_cpus=()))
+        self.worker_cpus = pool.worker_cpus
 
     def answer(self, batch: Query) -> None:
         """Have the batch answered by this thread's lane."""
@@ -218,7 +243,11 @@ _Reply: TypeAlias = "tuple[str | None, Any, Any]"
 
 
 def _serve(
-    make: Callable[[int], Served], number: int, control: Connection, lanes: list[Connection]
+    make: Callable[[int], Served],
+    number: int,
+    control: Connection,
+    lanes: list[Connection],
+    cpus: set[int] | None,
 ) -> None:
     """The main function of a worker process."""
     logging.basicConfig(
@@ -226,6 +255,8 @@ def _serve(
         format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s",
     )
     try:
+        if cpus is not None:
+            bind_thread(cpus)  # threads that are started later inherit it
         served = make(number)
     except BaseException as error:  # whatever it was, the parent has to hear of it
         log.info("loading failed", exc_info=True)

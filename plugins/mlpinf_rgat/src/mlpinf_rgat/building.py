@@ -33,8 +33,11 @@ def build(run: Run, samples: RgatSamples) -> TorchBackend | PooledBackend:
     """
     weights = checkpoint_path(run)
     settings: TorchSettings = run.config.backend
-    kind = TorchBackend if settings.devices == 1 else PooledBackend
-    return kind(samples.graph, weights, run.config.benchmark, settings)
+    benchmark = run.config.benchmark
+    if settings.devices == 1:
+        return TorchBackend(samples.graph, weights, benchmark, settings)
+    cpus = run.config.sut.worker_cpus
+    return PooledBackend(samples.graph, weights, benchmark, settings, cpus)
 
 
 def make_sut(run: Run, backend: TorchBackend | PooledBackend) -> Sut:

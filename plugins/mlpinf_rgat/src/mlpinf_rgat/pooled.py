@@ -10,6 +10,7 @@ from mlpinf_rgat.graph import Graph
 from mlpinf_rgat.torch_backend import TorchBackend, replicas
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
@@ -35,9 +36,14 @@ class PooledBackend:
     """As many devices as the settings say."""
 
     def __init__(
-        self, graph: Graph, weights: Path, benchmark: RgatSettings, settings: TorchSettings
+        self,
+        graph: Graph,
+        weights: Path,
+        benchmark: RgatSettings,
+        settings: TorchSettings,
+        cpus: Sequence[str] = (),
     ) -> None:
-        """Nothing is started yet; see :class:`TorchBackend` for the arguments."""
+        """Nothing is started yet; see :class:`TorchBackend` and :class:`WorkerPool`."""
         from pathlib import Path
 
         raw = graph.description.raw
@@ -49,7 +55,7 @@ class PooledBackend:
             benchmark=benchmark,
             settings=settings,
         )
-        self.pool = WorkerPool(make, settings.devices, lanes=replicas(settings))
+        self.pool = WorkerPool(make, settings.devices, lanes=replicas(settings), cpus=cpus)
 
     def load(self) -> None:
         """Start the processes; each loads and warms up.
