@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mlpinf_core.suts.inline import InlineSut
     from mlpinf_core.suts.ordering import longest_first
     from mlpinf_core.suts.pipeline import PipelineSut, Stage
+    from mlpinf_core.suts.processes import ProcessSut, WorkerPool
     from mlpinf_core.suts.streaming import Stream, StreamingSut
     from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
@@ -79,6 +80,7 @@ __all__ = [
     "PipelineSut",
     "PluginError",
     "PrerequisiteError",
+    "ProcessSut",
     "Query",
     "Results",
     "Run",
@@ -94,6 +96,7 @@ __all__ = [
     "UnknownNameError",
     "Variant",
     "VariantSpec",
+    "WorkerPool",
     "Workload",
     "hookimpl",
     "longest_first",
@@ -136,6 +139,7 @@ _HOMES: Final = {
     "suts.inline": ("InlineSut",),
     "suts.ordering": ("longest_first",),
     "suts.pipeline": ("PipelineSut", "Stage"),
+    "suts.processes": ("ProcessSut", "WorkerPool"),
     "suts.streaming": ("Stream", "StreamingSut"),
     "vocabulary": ("Category", "Mode", "Scenario", "Variant", "Workload"),
 }

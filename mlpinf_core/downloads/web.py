@@ -90,6 +90,17 @@ def fetch_from_web(
     note_of(part).unlink(missing_ok=True)
 
 
+def grow_from_web(source: Source, part: Path, patience: Patience, progress: Progress) -> None:
+    """Bring a file to ``part`` whose checksum nobody has published: only its size is checked.
+
+    Otherwise as :func:`fetch_from_web`; the source's ``sha256`` is not looked at.
+    """
+    download = _Download(source, source.url or "", part, patience, progress, {}, pinned=False)
+    download.drop_another_files_part()
+    download.grow()
+    note_of(part).unlink(missing_ok=True)
+
+
 def note_of(part: Path) -> Path:
     """The note beside a part that says which file it is the beginning of."""
     return part.with_name(f"{part.name}.json")
