@@ -21,7 +21,7 @@ from mlpinf_core.loadgen.settings import check_expressible
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.rules.model import BenchmarkRules, Limit
 from mlpinf_core.settings_files import settings_files
-from mlpinf_core.sources import local_path, needed
+from mlpinf_core.sources import local_path, needed, replacements
 from mlpinf_core.systems.choice import Choice
 from mlpinf_core.systems.host import ThisHost
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
@@ -114,6 +114,11 @@ class PlannedRun:
             for config in configs
             for source in needed(self.variant, config)
         }
+
+    def replaced(self, plugins: Plugins) -> list[tuple[AnySource, str, Any]]:
+        """What its modes do not need, and the key and value of the setting that makes it so."""
+        configs = [self.config(plugins, mode) for mode in self.modes]
+        return [found for config in configs for found in replacements(self.variant, config)]
 
 
 @attrs.frozen

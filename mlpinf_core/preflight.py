@@ -6,6 +6,7 @@ import enum
 import importlib.metadata
 import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,7 +22,6 @@ from mlpinf_core.vocabulary import Mode, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from mlpinf_core.benchmark import AnySource
     from mlpinf_core.plan import Plan, PlannedRun
@@ -65,6 +65,7 @@ def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
         result, bytes_ = _source(source, name, local, scratch)
         found.append(result)
         need += bytes_
+    found += dict.fromkeys(_replacements(plan, plugins))
     found += dict.fromkeys(_backends(plan, plugins))
     found += dict.fromkeys(_bindings(plan, plugins))
     if need:
@@ -137,7 +138,7 @@ def _source(
     """The check of a file or folder, and the bytes still to be fetched."""
     status = downloads.status(source, scratch, local=local)
     size = readable(source.size)
-    name = f"{source.kind.rstrip('s')} of {whose}"
+    name = _whose(source, whose)
     if status.state is SourceState.OK:
         return Check(name, CheckState.OK, f"{source.name}, {size}, {source.licence}"), 0
     if local is not None:
@@ -156,6 +157,29 @@ def _source(
     if source.gated is not None:
         return Check(name, CheckState.WARNING, f"{detail}, gated", source.gated), left
     return Check(name, CheckState.TO_DO, detail, "`mlpinf fetch` gets it now"), left
+
+
+def _replacements(plan: Plan, plugins: Plugins) -> Iterator[Check]:
+    """Whether the paths that stand in for files and folders exist."""
+    for planned in plan.runs:
+        for source, key, value in planned.replaced(plugins):
+            if isinstance(value, Path):
+                name = _whose(source, f"{planned.benchmark.name} {planned.workload.variant}")
+                yield _given(name, key, value)
+
+
+def _given(name: str, key: str, path: Path) -> Check:
+    try:
+        path.stat()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        fault = "is missing" if gone else f"cannot be read ({error.strerror or error})"
+        return Check(name, CheckState.FAILED, f"{path} {fault} ({key})", f"set {key} right")
+    return Check(name, CheckState.OK, f"{path} ({key})")
+
+
+def _whose(source: AnySource, owner: str) -> str:
+    return f"{source.kind.rstrip('s')} of {owner}"
 
 
 def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
