@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from typing import IO, TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from mlpinf_core.errors import IntegrityError
 from mlpinf_whisper.files import unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -46,23 +48,42 @@ def read_clip(path: Path, *, longest: int = _ANY_LENGTH) -> npt.NDArray[np.int16
         IntegrityError: it is empty, cut off, damaged, not WAV or FLAC, not mono, not 16 kHz, not
             16-bit, or longer than ``longest``.
     """
-    import soundfile
-
     head = _head(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            _check_form(path, file, longest)
-            samples: npt.NDArray[np.int16] = file.read(dtype="int16")
-            declared = file.frames
-    except soundfile.LibsndfileError as error:
-        fault = f"is no WAV or FLAC that can be read ({error.error_string.rstrip('.')})"
-        raise _refusal(path, fault, _RESTORE) from error
+    with _opened(path, longest) as file:
+        samples: npt.NDArray[np.int16] = file.read(dtype="int16")
+        declared = file.frames
     if len(samples) != declared:  # a decoder may stop early and not say so
         fault = f"is cut off: {len(samples)} of {declared} samples are there"
         raise _refusal(path, fault, _RESTORE)
     if head.startswith(b"fLaC"):
         _check_md5(path, head[_MD5], samples)
     return samples
+
+
+def clip_length(path: Path) -> int:
+    """The samples that a WAV or FLAC file says it holds; they are not read.
+
+    Raises:
+        PrerequisiteError: there is no such file, or it cannot be read.
+        IntegrityError: what :func:`read_clip` would say of its header.
+    """
+    _head(path)
+    with _opened(path, _ANY_LENGTH) as file:
+        return int(file.frames)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, longest: int) -> Iterator[soundfile.SoundFile]:
+    """The file, of the right form; what the decoder refuses is one error."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_form(path, file, longest)
+            yield file
+    except soundfile.LibsndfileError as error:
+        fault = f"is no WAV or FLAC that can be read ({error.error_string.rstrip('.')})"
+        raise _refusal(path, fault, _RESTORE) from error
 
 
 def _refusal(path: Path, fault: str, remedy: str) -> IntegrityError:
