@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SAMPLES = 30_000
 PEER_SAMPLES = 8_192
+ASKED = 10
+"""The tiny variant asks for one paper in so many."""
 EDGES = 10_000_000
 EDGES_OF_A_PAPER = 8.897
 MEMORY = "1500MB"
@@ -56,6 +58,7 @@ def offline(repeats: int, papers: int) -> Iterator[Figure]:
             "loadgen.target_qps=0.000001",
             f"loadgen.min_query_count={SAMPLES}",
             f"benchmark.paper_nodes={papers}",
+            f"loadgen.performance_sample_count={papers // ASKED}",
             variant="tiny",
         ),
         lambda: process("direct", papers, SAMPLES),
@@ -77,7 +80,7 @@ def peer(repeats: int, papers: int) -> Iterator[Figure]:
     threads = max((alone, whole), key=lambda run: run["samples_per_second"])["threads"]
     mine, theirs = pairs(
         repeats,
-        lambda: process("direct", papers, SAMPLES),
+        lambda: process("first", papers, PEER_SAMPLES),
         lambda: process("peer", papers, PEER_SAMPLES, threads),
     )
     a, b = median(mine, "samples_per_second"), median(theirs, "samples_per_second")
@@ -110,15 +113,27 @@ def preprocessing(repeats: int) -> Iterator[Figure]:
 # -- one measurement each ------------------------------------------------------------------------
 
 
-def direct(papers: int, samples: int) -> dict[str, Any]:
-    """The backend on the batches that the harness makes, as many at a time."""
+def direct(papers: int, samples: int, *, first: bool = False) -> dict[str, Any]:
+    """The backend, as many batches at a time as the harness has.
+
+    Args:
+        papers: of the graph.
+        samples: how many are classified.
+        first: the first papers that are asked for, as the peer gets them, instead of those that
+            Offline issues.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
     from direct_engine import issued, prepared
 
     run, data, backend = prepared("rgat", f"benchmark.paper_nodes={papers}")
-    order = np.array(issued(run.rules.loadgen_name, len(data), samples))
+    if len(data) != papers // ASKED:
+        raise SystemExit(f"{len(data)} papers are asked for, and not one in {ASKED}")
+    if first:
+        order = np.arange(samples)
+    else:
+        order = np.array(issued(run.rules.loadgen_name, len(data), samples))
     size = run.config.sut.max_batch_size
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     with ThreadPoolExecutor(backend.replicas) as pool:
