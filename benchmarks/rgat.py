@@ -262,8 +262,8 @@ def one(what: str, arguments: list[str]) -> None:
     """What ``--one`` does: measure once, and print it as JSON."""
     if what in ("generate", "prepare"):
         found = {"generate": generate, "prepare": prepare}[what](arguments[0])
-    elif what == "direct":
-        found = direct(*map(int, arguments))
+    elif what in ("direct", "first"):
+        found = direct(*map(int, arguments), first=what == "first")
     else:
         found = geometric(*map(int, arguments))
     print(json.dumps(found))
