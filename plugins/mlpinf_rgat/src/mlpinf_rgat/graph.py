@@ -1,7 +1,7 @@
 """The prepared graph: CSC for each relation, features, and the papers that are asked for.
 
-A folder of NumPy files and ``graph.json``. Everything large is memory-mapped, so that processes on
-one machine share it, and nothing is read before it is used.
+A folder of NumPy files and ``graph.json``. Everything large is memory-mapped read-only, so that
+processes on one machine share it, and nothing is read before it is used.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ class Graph:
         features = {t: _open_features(folder, t, description) for t in NODE_TYPES}
         validation = _load(folder / VALIDATION, np.int64)
         labels = _load(folder / LABELS, np.int64, shape=validation.shape)
+        # Small, and wanted as arrays of their own.
+        validation, labels = np.array(validation), np.array(labels)
         return cls(folder, description, relations, features, validation, labels)
 
     def check(self) -> None:
@@ -189,13 +191,9 @@ def _load(
     path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None
 ) -> npt.NDArray[Any]:
     try:
-        # Copy-on-write: nothing writes, and PyTorch wants arrays that it could write to.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        try:
-            array = np.load(path, allow_pickle=False)  # an empty array cannot be mapped
-        except (OSError, ValueError):
-            raise _unfit(path, f"cannot be mapped: {error}") from error
+        raise _unfit(path, f"cannot be mapped: {error}") from error
     if array.dtype != dtype or (shape is not None and array.shape != shape):
         raise _unfit(path, f"is {array.dtype} {list(array.shape)}")
     found: npt.NDArray[Any] = array

@@ -3,8 +3,8 @@
 ``<type>/node_feat.npy`` float32 [N, width], ``<edge>/edge_index.npy`` int64 [E, 2],
 ``paper/node_label_19.npy`` and ``paper/node_label_2K.npy`` [papers]. In IGBH-full the features of
 papers and authors and the labels are bare memory maps under the same names: float32 without a
-header. Nothing is read here beyond headers. Parts are memory-mapped, copy-on-write, because PyTorch
-wants arrays that it could write to; nothing writes to them.
+header. Nothing is read here beyond headers. Parts are memory-mapped read-only: Linux counts a map
+that could be written to against the memory there is, and refuses one of a terabyte.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def open_raw(folder: Path, *, classes: int, nodes: dict[str, int] | None = None)
 
 
 def open_features(root: Path, node_type: str, count: int | None = None) -> npt.NDArray[np.float32]:
-    """A node type's features, float32 [N, width], memory-mapped copy-on-write.
+    """A node type's features, float32 [N, width], memory-mapped read-only.
 
     Args:
         root: the folder with the parts in it.
@@ -161,7 +161,7 @@ def _features(root: Path, node_type: str, count: int | None) -> npt.NDArray[np.f
             raise _wrong(
                 path, f"has no header and {size} bytes, not a multiple of {row} (1024 float32)"
             )
-        array: npt.NDArray[Any] = np.memmap(path, np.float32, "c", shape=(size // row, FULL_WIDTH))
+        array: npt.NDArray[Any] = np.memmap(path, np.float32, "r", shape=(size // row, FULL_WIDTH))
     else:
         array = _mapped(path)
         if array.ndim != 2 or array.dtype != np.float32 or not array.size:
@@ -186,7 +186,7 @@ def _labels(root: Path, classes: int, papers: int) -> npt.NDArray[Any]:
         if array.ndim != 1 or array.dtype.kind not in "iuf":
             raise _wrong(path, f"is {_say(array)}, not numbers [papers]")
     elif path.stat().st_size == 4 * papers:
-        array = np.memmap(path, np.float32, "c")
+        array = np.memmap(path, np.float32, "r")
     else:
         raise _wrong(
             path, f"has no header and {path.stat().st_size} bytes, not {4 * papers} (float32)"
@@ -205,7 +205,7 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
     if not _has_header(path):
         raise _wrong(path, "is not a NumPy file")
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:  # cut off, or a header that makes no sense
         raise _wrong(path, f"cannot be mapped, it may be cut off: {error}") from error
     return array

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +11,7 @@ from mlpinf_rgat.relations import NODE_TYPES
 from mlpinf_rgat.sampler import CscTensors
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from mlpinf_rgat.graph import Graph
@@ -19,11 +21,16 @@ if TYPE_CHECKING:
 def csc_tensors(graph: Graph, device: torch.device) -> list[CscTensors]:
     """The relations of a graph; on the CPU they stay memory-mapped."""
     return [
-        CscTensors(
-            torch.from_numpy(csc.indptr).to(device), torch.from_numpy(csc.indices).to(device)
-        )
+        CscTensors(tensor_of(csc.indptr).to(device), tensor_of(csc.indices).to(device))
         for csc in graph.relations
     ]
+
+
+def tensor_of(array: npt.NDArray[Any]) -> Tensor:
+    """A tensor on an array's memory, which may be read-only; nothing may write to the tensor."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
 
 
 class FeatureStore:
@@ -45,7 +52,7 @@ class FeatureStore:
         self._dtype = dtype
         self._bits = graph.description.features == "float8_e4m3"
         self._scales = graph.description.scales
-        self._features = {t: torch.from_numpy(graph.features[t]).to(held) for t in NODE_TYPES}
+        self._features = {t: tensor_of(graph.features[t]).to(held) for t in NODE_TYPES}
 
     def gather(self, nodes: Nodes) -> dict[str, Tensor]:
         """[n, width] by node type, on the model's device."""
