@@ -93,12 +93,14 @@ def fetch_from_web(
 def grow_from_web(source: Source, part: Path, patience: Patience, progress: Progress) -> None:
     """Bring a file to ``part`` whose checksum nobody has published: only its size is checked.
 
-    Otherwise as :func:`fetch_from_web`; the source's ``sha256`` is not looked at.
+    Otherwise as :func:`fetch_from_web`; the source's ``sha256`` is not looked at. The note stays,
+    because the part is the caller's to read and to name: once it has its own name, remove
+    :func:`note_of` it. Until then a call after an interruption finds a whole part, and asks for
+    nothing.
     """
     download = _Download(source, source.url or "", part, patience, progress, {}, pinned=False)
     download.drop_another_files_part()
     download.grow()
-    note_of(part).unlink(missing_ok=True)
 
 
 def note_of(part: Path) -> Path:

@@ -96,6 +96,34 @@ def test_a_fetch_that_broke_off_goes_on_where_it_stopped(server: Server, tmp_pat
     assert server.asked[-1][1] == "bytes=100000-"
 
 
+def test_a_part_that_was_whole_when_the_fetch_was_stopped_is_not_asked_for_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: Path) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching, "sha256_of", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(server, tmp_path, EDGES[:1])
+    asked = list(server.asked)
+    fetch(server, tmp_path, EDGES[:1])
+    assert server.asked == asked
+    assert (tmp_path / EDGES[0]).read_bytes() == CONTENT[EDGES[0]]
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_the_command_lays_the_parts_out_as_the_official_scripts_look_for_them(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://127.0.0.1:{server.server_address[1]}/processed"
+    monkeypatch.setattr(fetching.fetch, "__kwdefaults__", {"address": address, "patience": ONCE})
+    monkeypatch.setattr("sys.argv", ["fetch", "--out", str(tmp_path), "--only", *EDGES])
+    assert fetching.main() == 0
+    for part, content in CONTENT.items():
+        assert (tmp_path / "full/processed" / part).read_bytes() == content
+
+
 def test_parts_that_are_there_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
     fetch(server, tmp_path)
     asked = len(server.asked)

@@ -2,9 +2,11 @@
 
     python -m mlpinf_rgat.fetch [--out FOLDER] [--only paper/node_feat.npy ...] [--verify]
 
-The folder is ``igbh`` in the scratch space's ``data`` by default. The publishers give no checksums.
-What is fetched is held to the size that the server tells, and to the shape that the part must have.
-Its sha256 is written down in ``digests.json``; ``--verify`` reads everything again and compares.
+The folder is ``igbh`` in the scratch space's ``data`` by default. The parts go to
+``full/processed`` in it, where the official accuracy script looks for them. The publishers give no
+checksums. What is fetched is held to the size that the server tells, and to the shape that the part
+must have. Its sha256 is written down in ``digests.json``; ``--verify`` reads everything again and
+compares.
 
 Source of the addresses: the official script (``graph/R-GAT/tools/download_igbh_full.sh``).
 """
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.benchmark import Source
 from mlpinf_core.downloads.ways import Patience, Progress, WayFailedError
-from mlpinf_core.downloads.web import grow_from_web
+from mlpinf_core.downloads.web import grow_from_web, note_of
 from mlpinf_core.errors import IntegrityError, MlpinfError, PrerequisiteError
 from mlpinf_core.hashing import sha256_of, write_atomically
 from mlpinf_core.scratch import Scratch, readable
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 ADDRESS: Final = "https://igb-public.s3.us-east-2.amazonaws.com/IGBH/processed"
 DIGESTS: Final = "digests.json"
 CLASSES: Final = 2983
+PLACE: Final = Path("full", "processed")
+"""Where the parts are in the folder, as the official scripts lay them out."""
 LICENCE: Final = "ODC-By-1.0"
 
 _MOST_HEADER: Final = 4096
@@ -128,6 +132,7 @@ def _fetch_one(folder: Path, part: str, url: str, size: int, patience: Patience)
     digests = _digests(folder) | {part: digest}
     write_atomically(folder / DIGESTS, json.dumps(digests, indent=1, sort_keys=True).encode())
     begun.rename(target)
+    note_of(begun).unlink(missing_ok=True)  # not before: without it, a whole part is fetched anew
 
 
 def _served_size(url: str, patience: Patience) -> int:
@@ -184,7 +189,7 @@ def main() -> int:
     parser.add_argument("--verify", action="store_true", help="compare with the digests")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folder = arguments.out or Scratch.from_environment().data / IGBH_FOLDER
+    folder = (arguments.out or Scratch.from_environment().data / IGBH_FOLDER) / PLACE
     parts = arguments.only or igbh.parts(CLASSES)
     try:
         (verify if arguments.verify else fetch)(folder, parts)
