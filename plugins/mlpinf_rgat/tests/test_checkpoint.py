@@ -79,6 +79,9 @@ def change(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 CITES = "model.layers.1.mods.cites.fc.weight"
+FIRST = "model.layers.0.mods.cites.fc.weight"
+LEFT = "model.layers.0.mods.cites.attn_l"
+LINEAR = "model.linear.weight"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,20 @@ CITES = "model.layers.1.mods.cites.fc.weight"
         (lambda s: {"model.linear.bias": s["model.linear.bias"]}, "lacks"),
         (lambda s: s | {CITES: 3}, f"has parameters that are no tensors: {CITES}"),
         (lambda s: {}, "lacks"),
+        (lambda s: s | {FIRST: s[FIRST].unsqueeze(0)}, rf"has {FIRST} of \[1, 64, 64\], not of 2"),
+        (lambda s: s | {LEFT: s[LEFT].flatten()}, rf"has {LEFT} of \[64\], not of \[1, heads"),
+        (lambda s: s | {LEFT: s[LEFT].expand(2, -1, -1)}, rf"has {LEFT} of \[2, 4, 16\], not of"),
+        (lambda s: s | {LEFT: s[LEFT][:, :3]}, "do not make 3 heads"),
+        (lambda s: s | {LEFT: s[LEFT][:, :0]}, "do not make 0 heads"),
+        (lambda s: s | {"model.layers.x.foo": s[FIRST]}, r"model does not: model\.layers\.x\.foo"),
+        (lambda s: s | {"model.layers.7": s[FIRST]}, r"that the model does not: model\.layers\.7"),
+        (lambda s: s | {7: s[FIRST]}, "has parameters whose names are no text: 7"),
+        (lambda s: s | {LINEAR: torch.tensor(1.0)}, rf"has {LINEAR} of \[\], not of 2 dimensions"),
+        (lambda s: s | {CITES: s[CITES] * torch.nan}, f"has {CITES} with numbers that are not fin"),
+        (lambda s: s | {CITES: s[CITES] / 0}, f"has {CITES} with numbers that are not finite"),
+        (lambda s: s | {CITES: s[CITES] * 1j}, f"has {CITES} of complex64"),
+        (lambda s: s | {CITES: s[CITES].int()}, f"has {CITES} of int32"),
+        (lambda s: s | {CITES: s[CITES].to_sparse()}, f"has {CITES} of float32, sparse_coo"),
         (lambda s: 5, "cannot be read as a checkpoint"),
     ],
 )

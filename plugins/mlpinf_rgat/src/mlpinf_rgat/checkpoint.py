@@ -34,6 +34,10 @@ RENAMES: Final = (
 the first dimension of the parameter here."""
 
 
+_RANKS: Final = {"attn_l": 3, "attn_r": 3, "weight": 2, "bias": 1}
+"""Dimensions of a parameter by the end of its official name."""
+
+
 def official_names(layers: int) -> dict[str, tuple[str, int | None]]:
     """Each official name: the parameter here, and the relation's number in it."""
     names: dict[str, tuple[str, int | None]] = {
@@ -54,18 +58,21 @@ def load(path: Path) -> Rgat:
         IntegrityError: it is no such checkpoint; names what is missing, unknown or misshapen.
     """
     state = _state(path)
-    layers = 1 + max(
-        (int(key.split(".")[2]) for key in state if key.startswith("model.layers.")), default=-1
-    )
+    layers = _layers(state)
     names = official_names(layers)
     missing = [key for key in names if key not in state]
     if missing or not layers:
         raise _unfit(path, f"lacks {_some(missing) or 'every layer'}")
-    _check_duplicates(path, state)
+    _check_duplicates(path, state, names)
+    _check_numbers(path, {key: state[key] for key in names})
     first = "model.layers.0.mods.cites."
     hidden, width = state[f"{first}fc.weight"].shape
     heads = state[f"{first}attn_l"].shape[1]
     classes = len(state["model.linear.weight"])
+    if not (width and classes and heads and hidden and hidden % heads == 0):
+        raise _unfit(
+            path, f"has {first}fc.weight of {[hidden, width]}, which do not make {heads} heads"
+        )
     with torch.device("meta"):
         model = Rgat(width, hidden, classes, layers=layers, heads=heads)
     model = model.to_empty(device="cpu")
@@ -94,6 +101,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         state = content[STATE]
+        strange = [repr(key) for key in state.keys() if not isinstance(key, str)]  # noqa: SIM118
         wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
     except FileNotFoundError:
         raise
@@ -108,16 +116,26 @@ def _state(path: Path) -> dict[str, Tensor]:
     ) as error:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _unfit(path, f"cannot be read as a checkpoint with {STATE!r}: {what}") from error
+    if strange:
+        raise _unfit(path, f"has parameters whose names are no text: {_some(strange)}")
     if wrong:
         raise _unfit(path, f"has parameters that are no tensors: {_some(wrong)}")
     found: dict[str, Tensor] = state
     return found
 
 
-def _check_duplicates(path: Path, state: dict[str, Tensor]) -> None:
+def _layers(state: dict[str, Tensor]) -> int:
+    """How many layers there are names of, numbered from 0."""
+    count = 0
+    while any(key.startswith(f"model.layers.{count}.") for key in state):
+        count += 1
+    return count
+
+
+def _check_duplicates(
+    path: Path, state: dict[str, Tensor], names: dict[str, tuple[str, int | None]]
+) -> None:
     """Refuse names that are unknown, and second copies that differ."""
-    layers = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("model.layers."))
-    names = official_names(layers)
     unknown = []
     for key, value in state.items():
         if key in names:
@@ -129,6 +147,20 @@ def _check_duplicates(path: Path, state: dict[str, Tensor]) -> None:
             raise _unfit(path, f"has two layers in one: {key} differs from {twin}")
     if unknown:
         raise _unfit(path, f"has parameters that the model does not: {_some(unknown)}")
+
+
+def _check_numbers(path: Path, state: dict[str, Tensor]) -> None:
+    """Refuse what is no array of the right rank of finite real numbers."""
+    for key, value in state.items():
+        rank = _RANKS[next(ending for ending in _RANKS if key.endswith(ending))]
+        if value.ndim != rank or (".attn_" in key and len(value) != 1):
+            shape = "[1, heads, size]" if rank == 3 else f"{rank} dimensions"
+            raise _unfit(path, f"has {key} of {list(value.shape)}, not of {shape}")
+        if not value.dtype.is_floating_point or value.layout != torch.strided:
+            what = f"{value.dtype}, {value.layout}".replace("torch.", "")
+            raise _unfit(path, f"has {key} of {what}, not of real numbers")
+        if not value.isfinite().all():
+            raise _unfit(path, f"has {key} with numbers that are not finite")
 
 
 def _some(names: list[str]) -> str:
