@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from mlpinf_rgat import checkpoint, igbh, prepare, tiny
 from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
 from mlpinf_rgat.graph import Graph
 from mlpinf_rgat.model import Rgat
+from mlpinf_rgat.sharing import Share
 from mlpinf_rgat.torch_backend import TorchBackend
 
 from .conftest import plan
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from mlpinf_rgat.synthetic import SyntheticGraph
 
 ALL = np.arange(150, dtype=np.int64)
+ONE = Share(replicas=1, threads=1)
 
 
 def loaded(graph: Graph, **settings: Any) -> TorchBackend:
-    backend = TorchBackend(graph, tiny.weights(), RgatSettings(), TorchSettings(**settings))
+    backend = TorchBackend(graph, tiny.weights(), RgatSettings(), TorchSettings(**settings), ONE)
     backend.load()
     backend.warm_up()
     return backend
@@ -105,7 +106,7 @@ def test_a_checkpoint_of_another_graph_is_refused(
     width: int, count: int, layers: int, message: str, graph: Graph, tmp_path: Path
 ) -> None:
     checkpoint.save(Rgat(width, 8, count, layers=layers), tmp_path / "a.pt")
-    backend = TorchBackend(graph, tmp_path / "a.pt", RgatSettings(), TorchSettings())
+    backend = TorchBackend(graph, tmp_path / "a.pt", RgatSettings(), TorchSettings(), ONE)
     with pytest.raises(BackendError, match=message) as caught:
         backend.load()
     assert "benchmark.model_path" in str(caught.value.remedy)
@@ -120,5 +121,3 @@ def test_a_gpu_answers_as_the_cpu_does(
 ) -> None:
     backend = loaded(graph, device="cuda", graph_on=graph_on, features_on=features_on)
     assert np.mean(classes(backend) == answers) > 0.99
-    half = attrs.evolve(backend._settings, precision="float16")
-    assert half.precision == "float16"

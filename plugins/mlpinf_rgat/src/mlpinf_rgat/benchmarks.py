@@ -91,8 +91,9 @@ class TorchSettings:
     )
     replicas: int = setting(
         0,
-        "Batches that are on their way at the same time on a device; 0 is one a core on CPUs, and "
-        "3 on GPUs: one is drawn and gathered while another is computed.",
+        "Batches that are on their way at the same time on a device; 0 is one a core of a CPU, one "
+        "for 8 cores with the full graph, 3 on GPUs, where one is drawn and gathered while another "
+        "is computed, and 1 in SingleStream and MultiStream.",
         validator=attrs.validators.ge(0),
     )
     threads: int = setting(

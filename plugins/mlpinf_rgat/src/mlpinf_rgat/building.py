@@ -12,6 +12,7 @@ from mlpinf_core.suts.processes import ProcessSut
 from mlpinf_core.vocabulary import Variant
 from mlpinf_rgat import tiny
 from mlpinf_rgat.pooled import PooledBackend
+from mlpinf_rgat.sharing import Share
 from mlpinf_rgat.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def build(run: Run, samples: RgatSamples) -> TorchBackend | PooledBackend:
     weights = checkpoint_path(run)
     settings: TorchSettings = run.config.backend
     benchmark = run.config.benchmark
-    if settings.devices == 1:
-        return TorchBackend(samples.graph, weights, benchmark, settings)
     cpus = run.config.sut.worker_cpus
-    return PooledBackend(samples.graph, weights, benchmark, settings, cpus)
+    share = Share.of(settings, run.workload.scenario, run.workload.variant, cpus)
+    if settings.devices == 1:
+        return TorchBackend(samples.graph, weights, benchmark, settings, share)
+    return PooledBackend(samples.graph, weights, benchmark, settings, share, cpus)
 
 
 def make_sut(run: Run, backend: TorchBackend | PooledBackend) -> Sut:

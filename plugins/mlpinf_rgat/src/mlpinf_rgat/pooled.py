@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from mlpinf_core.suts.processes import WorkerPool
 from mlpinf_rgat.graph import Graph
-from mlpinf_rgat.torch_backend import TorchBackend, replicas
+from mlpinf_rgat.torch_backend import TorchBackend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
+    from mlpinf_rgat.sharing import Share
 
 
 def open_device(
     number: int, *, folder: Path, raw: Path | None, weights: Path, benchmark: RgatSettings,
-    settings: TorchSettings,
+    settings: TorchSettings, share: Share,
 ) -> TorchBackend:  # fmt: skip
     """The backend of one device, loaded; called in its process.
 
@@ -26,7 +27,7 @@ def open_device(
     for the others.
     """
     graph = Graph.open(folder, raw)
-    backend = TorchBackend(graph, weights, benchmark, settings, number=number)
+    backend = TorchBackend(graph, weights, benchmark, settings, share, number=number)
     backend.load()
     backend.warm_up()
     return backend
@@ -41,6 +42,7 @@ class PooledBackend:
         weights: Path,
         benchmark: RgatSettings,
         settings: TorchSettings,
+        share: Share,
         cpus: Sequence[str] = (),
     ) -> None:
         """Nothing is started yet; see :class:`TorchBackend` and :class:`WorkerPool`."""
@@ -54,8 +56,9 @@ class PooledBackend:
             weights=weights,
             benchmark=benchmark,
             settings=settings,
+            share=share,
         )
-        self.pool = WorkerPool(make, settings.devices, lanes=replicas(settings), cpus=cpus)
+        self.pool = WorkerPool(make, settings.devices, lanes=share.replicas, cpus=cpus)
 
     def load(self) -> None:
         """Start the processes; each loads and warms up.

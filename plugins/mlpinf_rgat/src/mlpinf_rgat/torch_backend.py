@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlpinf_core.errors import BackendError
-from mlpinf_core.machine import usable_processors
 from mlpinf_core.protocols import Outputs
 
 if TYPE_CHECKING:
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
 
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
     from mlpinf_rgat.graph import Graph
+    from mlpinf_rgat.sharing import Share
 
 _WARM_UP: Final = 64
-_GPU_REPLICAS: Final = 3
 
 
 class TorchBackend:
@@ -32,6 +31,7 @@ class TorchBackend:
         weights: Path,
         benchmark: RgatSettings,
         settings: TorchSettings,
+        share: Share,
         *,
         number: int = 0,
     ) -> None:
@@ -42,6 +42,7 @@ class TorchBackend:
             weights: the checkpoint.
             benchmark: how neighbours are drawn.
             settings: of the backend.
+            share: of the cores.
             number: of the device, from 0.
         """
         self._graph = graph
@@ -51,7 +52,8 @@ class TorchBackend:
         self._number = number
         self._local = threading.local()
         self._model: Any = None
-        self.replicas = replicas(settings)
+        self._threads = share.threads
+        self.replicas = share.replicas
         """Batches at the same time."""
 
     def load(self) -> None:
@@ -70,7 +72,7 @@ class TorchBackend:
         host = torch.device("cpu")
         self._device = _device(settings.device, self._number)
         if settings.device == "cpu":
-            torch.set_num_threads(_threads(settings, self.replicas))
+            torch.set_num_threads(self._threads)
         model: Any = checkpoint.load(self._weights)
         self._check(model)
         dtype = getattr(torch, settings.precision)
@@ -162,19 +164,6 @@ class TorchBackend:
                 where=str(self._weights),
                 remedy="set benchmark.model_path to the checkpoint of this graph",
             )
-
-
-def replicas(settings: TorchSettings) -> int:
-    """Batches at the same time on one device."""
-    if settings.replicas:
-        return settings.replicas
-    if settings.device == "cuda":
-        return _GPU_REPLICAS
-    return max(1, usable_processors() // settings.devices)
-
-
-def _threads(settings: TorchSettings, count: int) -> int:
-    return settings.threads or max(1, usable_processors() // (count * settings.devices))
 
 
 def _device(kind: str, number: int) -> Any:
