@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import attrs
 import numpy as np
 import pytest
 
-from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteError
-from mlpinf_rgat import prepare, split
+from mlpinf_core.errors import ConfigurationError, ExitCode, IntegrityError, PrerequisiteError
+from mlpinf_rgat import igbh, prepare, split
 from mlpinf_rgat.graph import Graph
 from mlpinf_rgat.relations import NODE_TYPES
 
@@ -160,11 +161,25 @@ def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
     assert "64GB" in str(caught.value.remedy)
 
 
+def described(folder: Path, **other: Any) -> None:
+    path = folder / "graph.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **other}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: (f / "graph.json").unlink(), "the prepared graph cannot be used"),
-        (lambda f: (f / "graph.json").write_text("{}"), "the prepared graph cannot be used"),
+        (lambda f: (f / "graph.json").write_text("{}"), "its format is not 2, the one of this"),
+        (lambda f: (f / "graph.json").write_text("[]"), "its format is not 2, the one of this"),
+        (lambda f: described(f, format=1), "its format is not 2, the one of this version"),
+        (lambda f: described(f, nodes={"paper": 1500}), "nodes must name paper, author"),
+        (lambda f: described(f, scales=None), "scales must name paper, author"),
+        (lambda f: described(f, width="64"), "width and labelled must be positive numbers"),
+        (lambda f: described(f, validation_share=0), "validation_share must be positive numbers"),
+        (lambda f: described(f, features="int8"), "features are 'int8', and not of float32"),
+        (lambda f: described(f, raw=None), "raw must name a folder for float32 features"),
+        (lambda f: described(f, more=1), "unexpected keyword argument 'more'"),
         (lambda f: (f / "labels.npy").unlink(), "labels.npy of the prepared graph cannot be"),
         (lambda f: np.save(f / "labels.npy", np.zeros(3)), r"labels.npy .* is float64 \[3\]"),
         (
@@ -220,3 +235,82 @@ def test_the_command_prepares_a_graph_in_the_memory_it_is_given(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "sorting the edges of cites" in done.stderr
     assert Graph.open(tmp_path / "out").description.features == "float16"
+
+
+def command(monkeypatch: pytest.MonkeyPatch, data: Path, out: Path, **options: object) -> int:
+    words = ["prepare", "--data", str(data), "--out", str(out), "--memory", "40MB"]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    monkeypatch.setattr(sys, "argv", words)
+    return prepare.main()
+
+
+def test_igbh_full_is_split_as_the_rules_say_without_being_told(
+    raw_folder: Path, made: SyntheticGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, papers = split.Split(1200).papers()
+    official = split.Split(1200, sha256=split.digest_of(papers))
+    monkeypatch.setattr(igbh, "FULL_NODES", made.nodes)
+    monkeypatch.setattr(split, "FULL", official)
+    assert command(monkeypatch, raw_folder, tmp_path / "out", features="float32") == 0
+    graph = Graph.open(tmp_path / "out")
+    assert graph.description.labelled == 1200
+    assert np.array_equal(graph.validation, papers)
+    monkeypatch.setattr(split, "FULL", attrs.evolve(official, sha256="0" * 64))
+    assert command(monkeypatch, raw_folder, tmp_path / "wrong") == ExitCode.FAILED
+
+
+def test_another_graph_is_not_taken_for_igbh_full(
+    raw_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    assert command(monkeypatch, raw_folder, tmp_path / "out") == IntegrityError.exit_code
+    assert "1,500 papers of 269,346,174" in caplog.text
+    assert "--labelled" in caplog.text
+    assert not (tmp_path / "out").exists()
+    assert command(monkeypatch, raw_folder, tmp_path / "out", labelled=1400) == 0
+    assert Graph.open(tmp_path / "out").description.labelled == 1400
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        ({"labelled": 1000}, "split"),
+        ({"validation_share": 0.2}, "split"),
+        ({"features": "float8_e4m3"}, "features"),
+        ({"classes": 321}, "classes"),
+    ],
+)
+def test_a_folder_of_another_prepared_graph_is_refused(
+    other: dict[str, Any], differs: str, raw_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    same: dict[str, Any] = {"labelled": 1500, "classes": 320}
+    assert command(monkeypatch, raw_folder, tmp_path, **same) == 0
+    before = contents(tmp_path)
+    assert command(monkeypatch, raw_folder, tmp_path, **same) == 0
+    assert command(monkeypatch, raw_folder, tmp_path, **{**same, **other}) != 0
+    assert f"files of another prepared graph: {differs} differ" in caplog.text
+    assert "--out" in caplog.text
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_of_another_graph_of_the_same_size_is_refused(
+    raw_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(raw_folder, data)
+    assert command(monkeypatch, data, out, classes=320) == 0
+    set_at(data / "paper__topic__fos/edge_index.npy", 0, 3)
+    assert command(monkeypatch, data, out, classes=320) != 0
+    assert "parts differ" in caplog.text
+    (out / prepare.INPUTS).unlink()
+    assert command(monkeypatch, data, out, classes=320) != 0
+
+
+def test_a_folder_that_nothing_was_written_to_may_be_used_for_anything(
+    raw: RawGraph, made: SyntheticGraph, tmp_path: Path
+) -> None:
+    prepare.claim(raw, plan(made, "float16"), tmp_path)
+    prepare.claim(raw, plan(made, "float8_e4m3"), tmp_path)

@@ -54,13 +54,11 @@ def find(run: Run) -> DataSet | Path:
     if settings.data_path is None and not full:
         return _generated(run, settings)
     folder = settings.data_path or run.scratch.data / IGBH_FOLDER
-    official = full and settings.classes == 2983
+    official = full and settings.classes == igbh.FULL_CLASSES
     raw = igbh.open_raw(
         folder, classes=settings.classes, nodes=igbh.FULL_NODES if official else None
     )
-    parted = split.FULL if official else split.Split(raw.nodes["paper"])
-    if share != parted.validation:
-        parted = split.Split(parted.labelled, share)
+    parted = split.chosen(raw.nodes["paper"], share, official=official)
     return DataSet(raw, _identity(raw, settings.classes), parted)
 
 
@@ -72,8 +70,7 @@ def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
     """
     settings: RgatSettings = run.config.benchmark
     if not isinstance(dataset, DataSet):
-        Graph.open(dataset).check()  # nobody has verified its checksums, as those of an artifact
-        return _samples(dataset, settings)
+        return RgatSamples(_given(run, dataset, settings))
     raw = dataset.raw
     plan = prepare.Plan(
         settings.classes, settings.features, dataset.split, prepare.parse_memory(settings.memory)
@@ -100,7 +97,7 @@ def prepared(run: Run, dataset: DataSet | Path) -> RgatSamples:
     artifact = run.store.build("preprocessed_data", name, inputs, make, announce=run.events.step)
     for work in begun:
         discard(work)
-    return _samples(artifact.path, settings, raw.folder)
+    return RgatSamples(Graph.open(artifact.path, raw.folder))
 
 
 def _link(path: Path, place: Path) -> None:
@@ -111,16 +108,64 @@ def _link(path: Path, place: Path) -> None:
         path.rename(place)
 
 
-def _samples(folder: Path, settings: RgatSettings, raw: Path | None = None) -> RgatSamples:
-    graph = Graph.open(folder, raw)
-    if graph.description.classes != settings.classes:
+def _given(run: Run, folder: Path, settings: RgatSettings) -> Graph:
+    """A graph that was prepared elsewhere: nobody has verified it, as an artifact is.
+
+    Raises:
+        ConfigurationError: it was prepared with other settings than the run's.
+        IntegrityError: it is damaged, or not the one of the rules where the variant is full.
+        PrerequisiteError: its float32 features are not on this machine.
+    """
+    graph = Graph.open(folder, settings.data_path)
+    about = graph.description
+    for name, has in (
+        ("classes", about.classes),
+        ("features", about.features),
+        ("validation_share", about.validation_share),
+    ):
+        if has != getattr(settings, name):
+            raise ConfigurationError(
+                f"the prepared graph has {name} {has}, and {getattr(settings, name)} is configured",
+                where=str(folder),
+                remedy=f"set benchmark.{name} to {has}",
+            )
+    if settings.data_path is not None and about.raw is None:
         raise ConfigurationError(
-            f"the prepared graph has {graph.description.classes} classes, and {settings.classes} "
-            "are configured",
+            f"benchmark.data_path has no use: the prepared graph has its own {about.features} "
+            "features",
             where=str(folder),
-            remedy=f"set benchmark.classes to {graph.description.classes}",
+            remedy="leave out benchmark.data_path, or benchmark.graph_path to prepare that graph",
         )
-    return RgatSamples(graph)
+    if run.workload.variant is Variant.FULL:
+        _check_full(graph, settings)
+    graph.check()
+    return graph
+
+
+def _check_full(graph: Graph, settings: RgatSettings) -> None:
+    about = graph.description
+    official = settings.classes == igbh.FULL_CLASSES
+    wanted = split.chosen(about.nodes["paper"], settings.validation_share, official=official)
+    asked = len(graph.validation)
+    faults = (
+        (about.nodes != igbh.FULL_NODES, "other nodes"),
+        (
+            asked != wanted.validation_count,
+            f"a validation set of {asked:,} papers, not {wanted.validation_count:,}",
+        ),
+        (
+            wanted.sha256 is not None and split.digest_of(graph.validation) != wanted.sha256,
+            "another validation set",
+        ),
+    )
+    for wrong, what in faults:
+        if wrong:
+            raise IntegrityError(
+                f"the prepared graph is not IGBH-full as the rules want it: it has {what}",
+                where=str(graph.folder),
+                remedy="prepare IGBH-full again (`python -m mlpinf_rgat.prepare`), or leave out "
+                "benchmark.graph_path",
+            )
 
 
 def _generated(run: Run, settings: RgatSettings) -> DataSet:
@@ -134,14 +179,4 @@ def _generated(run: Run, settings: RgatSettings) -> DataSet:
 
 
 def _identity(raw: igbh.RawGraph, classes: int) -> dict[str, JSON]:
-    """Size and time of each part: hashing terabytes would take hours at every start."""
-    found: dict[str, JSON] = {"folder": str(raw.folder.absolute())}
-    for part in igbh.parts(classes):
-        try:
-            status = (raw.folder / part).stat()
-        except OSError as error:
-            raise IntegrityError(
-                f"{part} cannot be read: {error.strerror}", where=str(raw.folder / part)
-            ) from error
-        found[part] = [status.st_size, status.st_mtime_ns]
-    return found
+    return {"folder": str(raw.folder.absolute()), **igbh.part_states(raw, classes)}

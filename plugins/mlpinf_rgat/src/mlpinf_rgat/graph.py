@@ -15,17 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpinf_core.errors import IntegrityError
+from mlpinf_rgat import igbh
 from mlpinf_rgat.csc import indices_name, indptr_name
 from mlpinf_rgat.features import features_name
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, Relation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DESCRIPTION: Final = "graph.json"
 VALIDATION: Final = "validation.npy"
 LABELS: Final = "labels.npy"
-FORMAT: Final = 1
+FORMAT: Final = 2
+_KINDS: Final = ("float32", "float16", "float8_e4m3")
 _CHECKED: Final = 1 << 24
 
 
@@ -39,6 +41,8 @@ class Description:
         width: features of a node.
         features: ``float32``, ``float16`` or ``float8_e4m3``.
         scales: what features are multiplied with, by node type.
+        labelled: papers that the split was made of.
+        validation_share: the share of them that is asked for.
         raw: where float32 features are: the raw data set's folder; None for converted ones.
     """
 
@@ -47,6 +51,8 @@ class Description:
     width: int
     features: str
     scales: dict[str, float]
+    labelled: int
+    validation_share: float
     raw: str | None = None
     format: int = FORMAT
 
@@ -64,8 +70,7 @@ class Description:
         """
         path = folder / DESCRIPTION
         try:
-            fields: dict[str, Any] = json.loads(path.read_bytes())
-            found = cls(**fields)
+            found = _described(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise IntegrityError(
                 f"the prepared graph cannot be used: {error}",
@@ -73,6 +78,37 @@ class Description:
                 remedy="remove that folder; it is prepared again",
             ) from error
         return found
+
+    def check(self) -> None:
+        """Check that every field means something.
+
+        Raises:
+            ValueError: one does not.
+        """
+        counts = (*_of_types("nodes", self.nodes), self.classes, self.width, self.labelled)
+        if not all(type(count) is int and count > 0 for count in counts):
+            raise ValueError("nodes, classes, width and labelled must be positive numbers")
+        shares = (*_of_types("scales", self.scales), self.validation_share)
+        if not all(type(share) in (int, float) and share > 0 for share in shares):
+            raise ValueError("scales and validation_share must be positive numbers")
+        if self.features not in _KINDS:
+            raise ValueError(f"features are {self.features!r}, and not of {', '.join(_KINDS)}")
+        if (self.features == "float32") != isinstance(self.raw, str):
+            raise ValueError("raw must name a folder for float32 features, and for no others")
+
+
+def _described(fields: Any) -> Description:
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}, the one of this version")
+    found = Description(**fields)
+    found.check()
+    return found
+
+
+def _of_types(field: str, found: Any) -> Iterable[Any]:
+    if not isinstance(found, dict) or set(found) != set(NODE_TYPES):
+        raise ValueError(f"{field} must name {', '.join(NODE_TYPES)}")
+    return found.values()
 
 
 @attrs.frozen(eq=False)
@@ -118,10 +154,12 @@ class Graph:
 
         Raises:
             IntegrityError: a file is missing or does not fit.
+            PrerequisiteError: float32 features are not where they should be.
         """
         description = Description.read(folder)
-        if raw is not None and description.raw is not None:
-            description = attrs.evolve(description, raw=str(raw))
+        if description.raw is not None:
+            root = igbh.features_root(raw or Path(description.raw))
+            description = attrs.evolve(description, raw=str(root))
         relations = tuple(_open_csc(folder, relation, description) for relation in RELATIONS)
         features = {t: _open_features(folder, t, description) for t in NODE_TYPES}
         validation = _load(folder / VALIDATION, np.int64)
@@ -177,9 +215,7 @@ def _open_csc(folder: Path, relation: Relation, description: Description) -> Csc
 def _open_features(folder: Path, node_type: str, description: Description) -> npt.NDArray[Any]:
     shape = (description.nodes[node_type], description.width)
     if description.raw is not None:
-        from mlpinf_rgat.igbh import open_features
-
-        array = open_features(Path(description.raw), node_type, shape[0])
+        array = igbh.open_features(Path(description.raw), node_type, shape[0])
         if array.shape != shape:
             raise _unfit(Path(description.raw) / node_type, f"has shape {list(array.shape)}")
         return array

@@ -29,6 +29,9 @@ FULL_NODES: Final = {
 }
 """Nodes of IGBH-full by type."""
 
+FULL_CLASSES: Final = 2983
+"""Classes of its papers that the rules ask for."""
+
 FULL_WIDTH: Final = 1024
 """Features of a node of IGBH."""
 
@@ -99,7 +102,7 @@ def open_raw(folder: Path, *, classes: int, nodes: dict[str, int] | None = None)
         PrerequisiteError: parts are missing; names all of them.
         IntegrityError: a part has the wrong size, shape or dtype.
     """
-    root = _root(folder, classes)
+    root = _root(folder, parts(classes))
     wanted = nodes or {}
     features = {t: _features(root, t, wanted.get(t)) for t in NODE_TYPES}
     widths = {t: int(array.shape[1]) for t, array in features.items()}
@@ -137,9 +140,35 @@ def parts(classes: int) -> tuple[str, ...]:
     )
 
 
-def _root(folder: Path, classes: int) -> Path:
+def part_states(raw: RawGraph, classes: int) -> dict[str, list[int]]:
+    """Size in bytes and time of change in ns of each part: hashing terabytes would take hours.
+
+    Raises:
+        IntegrityError: a part cannot be read.
+    """
+    found = {}
+    for part in parts(classes):
+        try:
+            status = (raw.folder / part).stat()
+        except OSError as error:
+            raise IntegrityError(
+                f"{part} cannot be read: {error.strerror}", where=str(raw.folder / part)
+            ) from error
+        found[part] = [status.st_size, status.st_mtime_ns]
+    return found
+
+
+def features_root(folder: Path) -> Path:
+    """Where all features are, in or below a data set's folder.
+
+    Raises:
+        PrerequisiteError: features are missing; names all of them.
+    """
+    return _root(folder, tuple(feature_part(node_type) for node_type in NODE_TYPES))
+
+
+def _root(folder: Path, needed: tuple[str, ...]) -> Path:
     places = (folder, folder / "full" / "processed", folder / "processed")
-    needed = parts(classes)
     found = max(places, key=lambda place: sum((place / part).is_file() for part in needed))
     missing = [part for part in needed if not (found / part).is_file()]
     if missing:

@@ -4,15 +4,18 @@
 
 does what a run does where the graph is not prepared yet. Every file gets its name when it is
 complete, and the two large ones of each kind grow in steps, so a second call goes on where the
-first one stopped.
+first one stopped. ``inputs.json`` in the folder says what it is made of: a call with anything else
+is refused.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,17 +23,21 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core.errors import ConfigurationError, IntegrityError, MlpinfError, PrerequisiteError
+from mlpinf_core.hashing import write_atomically
 from mlpinf_core.machine import available_memory
 from mlpinf_core.scratch import readable
 from mlpinf_rgat import csc, features, igbh, split
-from mlpinf_rgat.graph import LABELS, VALIDATION, Description
+from mlpinf_rgat.graph import FORMAT, LABELS, VALIDATION, Description
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET
 
 if TYPE_CHECKING:
     from mlpinf_rgat.igbh import RawGraph
 
 log = logging.getLogger(__name__)
+
+INPUTS: Final = "inputs.json"
+"""What the files of a folder are made of."""
 
 _UNITS: Final = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _UNITS_2: Final = {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
@@ -105,7 +112,42 @@ def prepare(
                 array, node_type, plan.features, folder, memory=plan.memory, advanced=step.advance
             )
     kept = str(raw.folder.absolute()) if plan.features == "float32" else None
-    Description(nodes, plan.classes, raw.width, plan.features, scales, kept).write(folder)
+    Description(
+        nodes, plan.classes, raw.width, plan.features, scales,
+        plan.split.labelled, plan.split.validation, kept,
+    ).write(folder)  # fmt: skip
+
+
+def claim(raw: RawGraph, plan: Plan, folder: Path) -> None:
+    """Write down what a folder's files are made of, or hold it to what is written there.
+
+    Raises:
+        ConfigurationError: the folder has files of another graph, split or kind of features.
+    """
+    inputs = {
+        "parts": igbh.part_states(raw, plan.classes),
+        "classes": plan.classes,
+        "features": plan.features,
+        "split": attrs.asdict(plan.split),
+        "format": FORMAT,
+    }
+    path = folder / INPUTS
+    if not any(folder.glob("*.npy*")):
+        write_atomically(path, json.dumps(inputs, indent=1).encode())
+        return
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        found = {}
+    other = [
+        name for name in inputs if not isinstance(found, dict) or found.get(name) != inputs[name]
+    ]
+    if other:
+        raise ConfigurationError(
+            f"the folder has files of another prepared graph: {', '.join(other)} differ",
+            where=str(path),
+            remedy="name another folder with --out, or remove this one",
+        )
 
 
 def disk_needed(raw: RawGraph, plan: Plan) -> int:
@@ -189,8 +231,27 @@ class _Step:
         self.tell(self.sentence, self.done, self.total)
 
 
-def main() -> None:
-    """Prepare a graph from the command line."""
+def _opened(
+    folder: Path, classes: int, labelled: int | None, share: float
+) -> tuple[RawGraph, split.Split]:
+    """The graph, and its split: IGBH-full's, unless other classes or papers are asked for."""
+    raw = igbh.open_raw(folder, classes=classes)
+    if labelled is not None:
+        return raw, split.Split(labelled, share)
+    official = classes == igbh.FULL_CLASSES
+    if official and raw.nodes != igbh.FULL_NODES:
+        raise IntegrityError(
+            f"the graph's nodes are not those of IGBH-full: {raw.nodes['paper']:,} papers of "
+            f"{igbh.FULL_NODES['paper']:,}, for one",
+            where=str(raw.folder),
+            remedy="fetch its parts again; of another graph, say with --labelled how many papers "
+            "have a label",
+        )
+    return raw, split.chosen(raw.nodes[TARGET], share, official=official)
+
+
+def main() -> int:
+    """Prepare a graph from the command line; returns the exit code."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m mlpinf_rgat.prepare", description=__doc__)
@@ -198,23 +259,40 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the prepared one goes")
     parser.add_argument("--memory", default="64GB", help="memory that may be used")
     parser.add_argument("--features", default="float16", choices=["float32", *features.STORED])
-    parser.add_argument("--classes", type=int, default=2983)
-    parser.add_argument("--labelled", type=int, help="papers with a label; all of them by default")
+    parser.add_argument("--classes", type=int, default=igbh.FULL_CLASSES)
+    parser.add_argument(
+        "--labelled",
+        type=int,
+        help="papers with a label, the first ones; by default those of IGBH-full, which the graph "
+        "has to be then, and all of them with other classes",
+    )
     parser.add_argument("--validation-share", type=float, default=0.005)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    raw = igbh.open_raw(arguments.data, classes=arguments.classes)
-    share = arguments.validation_share
-    wanted = split.Split(arguments.labelled or raw.nodes[TARGET], share)
-    plan = Plan(arguments.classes, arguments.features, wanted, parse_memory(arguments.memory))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    prepare(
-        raw,
-        plan,
-        arguments.out,
-        lambda what, done, all_: log.info("%s: %d of %d", what, done, all_),
-    )
+    try:
+        _prepare_into(
+            arguments.out,
+            arguments.features,
+            parse_memory(arguments.memory),
+            arguments.classes,
+            *_opened(
+                arguments.data, arguments.classes, arguments.labelled, arguments.validation_share
+            ),
+        )
+    except MlpinfError as error:
+        log.error("%s", error)
+        return int(error.exit_code)
+    return 0
+
+
+def _prepare_into(
+    folder: Path, kind: str, memory: int, classes: int, raw: RawGraph, wanted: split.Split
+) -> None:
+    plan = Plan(classes, kind, wanted, memory)
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(raw, plan, folder)
+    prepare(raw, plan, folder, lambda what, done, all_: log.info("%s: %d of %d", what, done, all_))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

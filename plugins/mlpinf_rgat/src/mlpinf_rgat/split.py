@@ -67,7 +67,7 @@ class Split:
         end = self.training_count + self.validation_count
         validation = order[self.training_count : end].copy()
         if self.sha256 is not None:
-            found = hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest()
+            found = digest_of(validation)
             if found != self.sha256:
                 raise BackendError(
                     f"PyTorch {torch.__version__} makes another validation set than the rules' "
@@ -83,6 +83,23 @@ FULL: Final = Split(
 )
 """Of IGBH-full with 2983 classes: 788,379 papers. The permutation that this digest was taken of
 begins with the 5,000 papers of the official calibration list."""
+
+
+def chosen(papers: int, share: float, *, official: bool) -> Split:
+    """How a graph is split: as the rules say, or all of its papers where it is another graph.
+
+    Args:
+        papers: of the graph.
+        share: that is asked for; another one than the rules' has no digest.
+        official: whether the graph is IGBH-full with 2983 classes.
+    """
+    parted = FULL if official else Split(papers)
+    return parted if share == parted.validation else Split(parted.labelled, share)
+
+
+def digest_of(papers: npt.NDArray[np.int64]) -> str:
+    """The sha256 of papers in their order, as little-endian int64."""
+    return hashlib.sha256(papers.astype("<i8").tobytes()).hexdigest()
 
 
 def check_memory(split: Split, memory: int) -> str | None:
