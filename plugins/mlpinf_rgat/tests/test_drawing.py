@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -85,11 +87,27 @@ def test_nodes_and_streams_draw_independently() -> None:
     assert abs(across_nodes) < 0.08
 
 
-def test_a_hub_of_a_hundred_million_edges_draws_as_fast_and_as_evenly() -> None:
-    degree = 277_220_883
-    indptr = torch.tensor([0, degree])
-    # Nothing of that length is needed to see which edges would be taken.
-    indices = torch.zeros(1, dtype=torch.int32).expand(degree)
-    counts, sources = draw(indptr, indices, torch.tensor([0]), 15, 3)
-    assert counts.tolist() == [15]
-    assert sources.tolist() == [0] * 15
+class EveryEdge:
+    """Sources as long as one likes, each of which tells its edge."""
+
+    def index_select(self, _: int, places: torch.Tensor) -> torch.Tensor:
+        return places
+
+
+def test_a_hub_of_hundreds_of_millions_of_edges_draws_as_evenly() -> None:
+    first, degree, streams, fanout = 1_000, 277_220_883, 2000, 15
+    indptr = torch.tensor([0, 0, first, first + degree])
+    hub = torch.tensor([2])
+    edges: Any = EveryEdge()
+    drawn_ones = [draw(indptr, edges, hub, fanout, stream) for stream in range(streams)]
+    assert all(counts.tolist() == [fanout] for counts, _ in drawn_ones)
+    assert all(len(set(sources.tolist())) == fanout for _, sources in drawn_ones)
+    places = torch.cat([sources for _, sources in drawn_ones]).numpy() - first
+    assert places.min() >= 0
+    assert places.max() < degree
+    # Coarse parts of the range, and the lowest bits, which a number of 24 bits would not have.
+    for part in (places * 20 // degree, places % 16):
+        found = np.bincount(part)
+        expected = len(places) / len(found)
+        score = float(((found - expected) ** 2 / expected).sum())
+        assert 3 < score < 44  # beyond the 1e-3 quantiles of chi-squared
