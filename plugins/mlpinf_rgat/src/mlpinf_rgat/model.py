@@ -1,8 +1,9 @@
 """The relational graph attention network, in PyTorch alone.
 
 Source: the reference (``graph/R-GAT``). Each layer has a graph attention of its own for each of the
-eleven relations, summed over the relations into a node type. Between layers there is a leaky ReLU
-(0.01), and a linear layer follows on the papers' last states.
+eleven relations, summed over the relations into a node type; the biases of all of those are added,
+also where a node has no edge of one. Between layers there is a leaky ReLU (0.01), and a linear
+layer follows on the papers' last states.
 
 For a relation with weights W, head h, attention vectors a and b::
 
