@@ -19,6 +19,7 @@ import mlperf_loadgen as lg
 import numpy as np
 
 from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.config.overrides import parse_assignment
 from mlpinf_core.context import Run
 from mlpinf_core.events import EventWriter
 from mlpinf_core.plan import Request, make_plan
@@ -56,10 +57,17 @@ def issued(model: str, sample_count: int, queries: int) -> list[int]:
     return seen
 
 
-def prepared(name: str) -> tuple[Any, Any, Any]:
-    """The run, its samples and its loaded backend, made by the plugin's own hooks."""
+def prepared(name: str, *settings: str) -> tuple[Any, Any, Any]:
+    """The run, its samples and its loaded backend, made by the plugin's own hooks.
+
+    Args:
+        name: of the benchmark.
+        settings: as after ``--set`` on the command line.
+    """
     plugins = Plugins.from_environment()
-    plan = make_plan(Request((name,), (Scenario.OFFLINE,), variant=Variant.TINY), plugins)
+    layers = tuple(map(parse_assignment, settings))
+    request = Request((name,), (Scenario.OFFLINE,), variant=Variant.TINY, layers=layers)
+    plan = make_plan(request, plugins)
     planned = plan.runs[0]
     scratch = Scratch.from_environment()
     run = Run(

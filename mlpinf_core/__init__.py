@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mlpinf_core.suts.inline import InlineSut
     from mlpinf_core.suts.ordering import longest_first
     from mlpinf_core.suts.pipeline import PipelineSut, Stage
+    from mlpinf_core.suts.processes import ProcessSut, WorkerPool
     from mlpinf_core.suts.streaming import Stream, StreamingSut
     from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
@@ -80,6 +81,7 @@ __all__ = [
     "PipelineSut",
     "PluginError",
     "PrerequisiteError",
+    "ProcessSut",
     "Query",
     "Results",
     "Run",
@@ -95,6 +97,7 @@ __all__ = [
     "UnknownNameError",
     "Variant",
     "VariantSpec",
+    "WorkerPool",
     "Workload",
     "hookimpl",
     "longest_first",
@@ -137,6 +140,7 @@ _HOMES: Final = {
     "suts.inline": ("InlineSut",),
     "suts.ordering": ("longest_first",),
     "suts.pipeline": ("PipelineSut", "Stage"),
+    "suts.processes": ("ProcessSut", "WorkerPool"),
     "suts.streaming": ("Stream", "StreamingSut"),
     "vocabulary": ("Category", "Mode", "Scenario", "Variant", "Workload"),
 }

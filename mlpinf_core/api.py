@@ -30,6 +30,7 @@ def run(
     accuracy_target: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     files: str | Path | Iterable[str | Path] = (),
+    system: str | None = None,
     output: str | Path = DEFAULT_OUTPUT,
     reporter: Reporter | None = None,
 ) -> Results:
@@ -44,6 +45,8 @@ def run(
         accuracy_target: ``99``, ``99.9``; None is the benchmark's default, ``highest`` its highest.
         settings: tables of settings (``{"loadgen": {"target_qps": 10}}``), above every file.
         files: settings files, the lowest first.
+        system: a known system's name, or a system file; None means ``SYSTEM_NAME``, and without
+            that the one that this machine is recognised as; ``none`` means none.
         output: where run directories are made.
         reporter: who is told what happens while it does.
 
@@ -65,6 +68,7 @@ def run(
         variant=None if variant is None else Variant.parse(variant),
         accuracy_target=accuracy_target,
         files=tuple(map(Path, (files,) if isinstance(files, str | Path) else files)),
+        system=system,
         layers=() if settings is None else (Layer("mlpinf_core.run(settings=)", settings),),
         output=Path(output),
     )

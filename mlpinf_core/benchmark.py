@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import attrs
 
+from mlpinf_core.errors import PrerequisiteError
 from mlpinf_core.names import lookup
 from mlpinf_core.rules.model import BenchmarkRules, Limit
 from mlpinf_core.vocabulary import Scenario, Variant
@@ -207,7 +209,20 @@ class BackendInfo:
 
     def missing(self) -> list[str]:
         """The pip requirements whose modules are not installed; imports none of them."""
-        return [pip for module, pip in self.requires.items() if not is_installed(module)]
+        missing = [pip for module, pip in self.requires.items() if not is_installed(module)]
+        return list(dict.fromkeys(missing))
+
+    def require(self) -> None:
+        """Check that nothing is missing.
+
+        Raises:
+            PrerequisiteError: something is; its remedy is the pip command.
+        """
+        if missing := self.missing():
+            raise PrerequisiteError(
+                f"the backend {self.name!r} needs what is not installed: {', '.join(missing)}",
+                remedy=f"pip install {shlex.join(missing)}",
+            )
 
 
 def is_installed(module: str) -> bool:

@@ -26,6 +26,9 @@ FAILURE: Final = "failure"
 SETTINGS: Final = "settings"
 """``embedded_round``, ``loadgen_version``, ``user_conf``, ``seeds_enforced``: of LoadGen; and
 ``concurrency``: most samples that the SUT computes at the same time, None where it does not say."""
+BINDING: Final = "binding"
+"""``cpus``, ``memory_nodes``, ``not_applied``: what the child bound itself to; ``worker_cpus``: and
+its workers."""
 ERROR: Final = "error"
 """``type``, ``what``, ``where``, ``remedy``, ``exit_code``: why the child gives up."""
 RESULT: Final = "result"

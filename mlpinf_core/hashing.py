@@ -58,12 +58,16 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file's content, in lower-case hex.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read; has its name.
     """
     import hashlib
 
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a read that fails does not say of what
+        raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -139,7 +143,7 @@ class HashMemory:
             anew: hash them all, whatever is remembered.
 
         Raises:
-            OSError: a file cannot be read.
+            OSError: a file cannot be read; has its name.
         """
         memory = self._load()
         found: dict[Path, str] = {}

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_MOST_NUMBERS: Final = 1 << 16
+"""More processors than any kernel is built for; a longer list is a typing error."""
 
 
 def usable_processors() -> int:
@@ -38,6 +43,35 @@ def total_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def number_list(text: str) -> list[int]:
+    """The numbers of a list as the kernel writes it: ``0-3,8`` is 0, 1, 2, 3 and 8.
+
+    Raises:
+        ValueError: it is not such a list.
+    """
+    found: list[int] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"{part!r} is neither a number nor a range such as 0-3")
+        low, high = int(first), int(last or first)
+        if high < low or high >= _MOST_NUMBERS:
+            raise ValueError(f"{part!r} is not a range of numbers below {_MOST_NUMBERS}")
+        found += range(low, high + 1)
+    return found
+
+
+def number_text(numbers: Iterable[int]) -> str:
+    """Numbers as such a list: the inverse of :func:`number_list`, sorted."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
 def _read(path: Path) -> str:

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mlpinf_core.benchmark import Benchmark, VariantSpec
-from mlpinf_core.config.files import SettingsFile, read_settings_file
 from mlpinf_core.config.layers import Layer, merge
 from mlpinf_core.config.overrides import environment_layer
 from mlpinf_core.config.resolve import resolve
-from mlpinf_core.errors import ConfigurationError, PrerequisiteError, UnknownNameError
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.loadgen.settings import check_expressible
-from mlpinf_core.names import fold, lookup
 from mlpinf_core.rules import DEFAULT_ROUND, load_round
 from mlpinf_core.rules.model import BenchmarkRules, Limit
-from mlpinf_core.sources import local_path, needed
+from mlpinf_core.settings_files import settings_files
+from mlpinf_core.sources import local_path, needed, replacements
+from mlpinf_core.systems.choice import Choice
+from mlpinf_core.systems.host import ThisHost
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mlpinf_core.benchmark import AnySource
+    from mlpinf_core.config.files import SettingsFile
     from mlpinf_core.config.schema import Config
     from mlpinf_core.plugins import Plugins
+    from mlpinf_core.systems.host import Host
 
 DEFAULT_OUTPUT: Final = Path("mlpinf-runs")
 
@@ -48,8 +49,10 @@ class Request:
             ``highest`` its highest.
         category: leave out the scenarios that such a system does not have.
         files: settings files, the lowest first.
-        system: a settings file for a known system, or the name of one that a plugin offers; it
-            stands below ``files``.
+        system: the name of a known system, or a system file; None means ``SYSTEM_NAME``, and
+            without that the one that this machine is recognised as. Its settings stand below
+            ``files``.
+        system_directories: where to look for system files beside the known places.
         layers: settings above the files and the environment: the command line's.
         output: where run directories are made.
     """
@@ -64,6 +67,7 @@ class Request:
     category: Category | None = None
     files: tuple[Path, ...] = ()
     system: str | None = None
+    system_directories: tuple[Path, ...] = ()
     layers: tuple[Layer, ...] = ()
     output: Path = DEFAULT_OUTPUT
 
@@ -111,18 +115,33 @@ class PlannedRun:
             for source in needed(self.variant, config)
         }
 
+    def replaced(self, plugins: Plugins) -> list[tuple[AnySource, str, Any]]:
+        """What its modes do not need, and the key and value of the setting that makes it so."""
+        configs = [self.config(plugins, mode) for mode in self.modes]
+        return [found for config in configs for found in replacements(self.variant, config)]
+
 
 @attrs.frozen
 class Plan:
-    """The runs, and what was asked for and is not among them."""
+    """The runs, and what was asked for and is not among them.
+
+    Attributes:
+        system: the system that they are made on.
+    """
 
     runs: tuple[PlannedRun, ...]
     left_out: tuple[str, ...]
     output: Path
+    system: Choice
 
 
-def make_plan(request: Request, plugins: Plugins) -> Plan:
+def make_plan(request: Request, plugins: Plugins, host: Host | None = None) -> Plan:
     """Resolve a request.
+
+    Args:
+        request: what the user asks for.
+        plugins: those that are there.
+        host: the machine to recognise; this one by default.
 
     Raises:
         ConfigurationError: a name, a key or a value is wrong, or nothing is left to run.
@@ -135,9 +154,9 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
         )
     if not request.modes:
         raise ConfigurationError("no mode was named", remedy="choose performance, accuracy or both")
-    paths = [*([_system_file(request.system, plugins)] if request.system else []), *request.files]
-    files = [read_settings_file(path) for path in paths]
-    _check_names(files, plugins)
+    system, files = settings_files(
+        request.system, request.system_directories, request.files, plugins, host or ThisHost()
+    )
     environment = environment_layer(os.environ)
     user = tuple(layer for layer in (environment,) if layer is not None)
     runs: dict[Workload, PlannedRun] = {}
@@ -168,33 +187,7 @@ def make_plan(request: Request, plugins: Plugins) -> Plan:
             "nothing is left to run" + "".join(f"\n  - {reason}" for reason in left_out),
             remedy="choose other benchmarks, scenarios or another category",
         )
-    return Plan(tuple(runs.values()), tuple(left_out), request.output)
-
-
-def _system_file(name: str, plugins: Plugins) -> Path:
-    """The settings file of a system: a path, or a name in the directories that plugins offer."""
-    if Path(name).is_file():
-        return Path(name)
-    known = {
-        path.stem: path
-        for directory in plugins.system_directories()
-        for path in sorted(Path(directory).glob("*.toml"))
-    }
-    return lookup("system", name, known)
-
-
-def _check_names(files: Iterable[SettingsFile], plugins: Plugins) -> None:
-    """A misspelt selector is an error, and not an entry that never applies."""
-    for file in files:
-        for name, origin in file.names("benchmark"):
-            try:
-                plugins.benchmark(name)
-            except UnknownNameError as error:
-                raise UnknownNameError("benchmark", name, error.known, where=origin) from None
-        backends = {b.name for known in plugins.benchmarks() for b in plugins.backends(known.name)}
-        for name, origin in file.names("backend"):
-            if fold(name) not in map(fold, backends):
-                raise UnknownNameError("backend", name, sorted(backends), where=origin)
+    return Plan(tuple(runs.values()), tuple(left_out), request.output, system)
 
 
 def _scenarios(

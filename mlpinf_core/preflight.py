@@ -5,20 +5,23 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import os
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from mlpinf_core import downloads
+from mlpinf_core.binding import processors
 from mlpinf_core.downloads import SourceState
-from mlpinf_core.errors import MlpinfError
+from mlpinf_core.errors import ConfigurationError, MlpinfError
 from mlpinf_core.loadgen.settings import DISTRIBUTION, embedded_round
+from mlpinf_core.machine import number_text
 from mlpinf_core.scratch import readable
 from mlpinf_core.vocabulary import Mode, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Iterator
 
     from mlpinf_core.benchmark import AnySource
     from mlpinf_core.plan import Plan, PlannedRun
@@ -35,6 +38,8 @@ class CheckState(enum.StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     """The run would fail."""
+    UNKNOWN = "unknown"
+    """It cannot be looked at."""
 
 
 @attrs.frozen
@@ -53,13 +58,16 @@ class Check:
 
 def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
     """Look at everything that the plan's runs need. Takes seconds, changes nothing."""
-    found = [_loadgen(plan), _output(plan.output)]
+    rounds = {planned.workload.round for planned in plan.runs}
+    found = [check_loadgen(rounds), _system(plan), _output(plan.output)]
     need = 0
     for source, name, local in _sources(plan, plugins):
         result, bytes_ = _source(source, name, local, scratch)
         found.append(result)
         need += bytes_
+    found += dict.fromkeys(_replacements(plan, plugins))
     found += dict.fromkeys(_backends(plan, plugins))
+    found += dict.fromkeys(_bindings(plan, plugins))
     if need:
         found.append(_disk(need, scratch))
     return found
@@ -75,7 +83,8 @@ def expected_seconds(planned: PlannedRun, plugins: Plugins, mode: Mode) -> float
     return (loadgen.performance_sample_count or 0) / rate if rate else None
 
 
-def _loadgen(plan: Plan) -> Check:
+def check_loadgen(rounds: Collection[str]) -> Check:
+    """Whether LoadGen can be used, and was built for these rounds."""
     try:
         version = importlib.metadata.version(DISTRIBUTION)
         embedded = embedded_round()
@@ -83,9 +92,8 @@ def _loadgen(plan: Plan) -> Check:
         return Check(
             "LoadGen", CheckState.FAILED, f"not usable: {error}", f"pip install {DISTRIBUTION}"
         )
-    rounds = {planned.workload.round for planned in plan.runs}
     what = f"{DISTRIBUTION} {version} embeds {embedded or 'an unknown round'}"
-    if rounds == {embedded}:
+    if set(rounds) == {embedded}:
         return Check("LoadGen", CheckState.OK, what)
     wanted = ", ".join(sorted(rounds))
     return Check(
@@ -94,6 +102,12 @@ def _loadgen(plan: Plan) -> Check:
         f"{what}; the seeds of {wanted} are enforced",
         f"a submission to {wanted} wants a wheel of that round",
     )
+
+
+def _system(plan: Plan) -> Check:
+    system = plan.system
+    file = "" if system.file is None else f", {system.file.settings.origin}"
+    return Check("system", CheckState.OK, f"{system.name}: {system.how}{file}")
 
 
 def _output(output: Path) -> Check:
@@ -124,7 +138,7 @@ def _source(
     """The check of a file or folder, and the bytes still to be fetched."""
     status = downloads.status(source, scratch, local=local)
     size = readable(source.size)
-    name = f"{source.kind.rstrip('s')} of {whose}"
+    name = _whose(source, whose)
     if status.state is SourceState.OK:
         return Check(name, CheckState.OK, f"{source.name}, {size}, {source.licence}"), 0
     if local is not None:
@@ -145,6 +159,29 @@ def _source(
     return Check(name, CheckState.TO_DO, detail, "`mlpinf fetch` gets it now"), left
 
 
+def _replacements(plan: Plan, plugins: Plugins) -> Iterator[Check]:
+    """Whether the paths that stand in for files and folders exist."""
+    for planned in plan.runs:
+        for source, key, value in planned.replaced(plugins):
+            if isinstance(value, Path):
+                name = _whose(source, f"{planned.benchmark.name} {planned.workload.variant}")
+                yield _given(name, key, value)
+
+
+def _given(name: str, key: str, path: Path) -> Check:
+    try:
+        path.stat()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        fault = "is missing" if gone else f"cannot be read ({error.strerror or error})"
+        return Check(name, CheckState.FAILED, f"{path} {fault} ({key})", f"set {key} right")
+    return Check(name, CheckState.OK, f"{path} ({key})")
+
+
+def _whose(source: AnySource, owner: str) -> str:
+    return f"{source.kind.rstrip('s')} of {owner}"
+
+
 def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
     for planned in plan.runs:
         config = planned.config(plugins, planned.modes[0])
@@ -156,10 +193,25 @@ def _backends(plan: Plan, plugins: Plugins) -> Iterator[Check]:
                 name,
                 CheckState.FAILED,
                 f"{backend.name} is not installed",
-                f"pip install {' '.join(missing)}",
+                f"pip install {shlex.join(missing)}",
             )
         else:
             yield Check(name, CheckState.OK, backend.name)
+
+
+def _bindings(plan: Plan, plugins: Plugins) -> Iterator[Check]:
+    """Whether the processors that runs are to be bound to are there; nothing where none are."""
+    for planned in plan.runs:
+        config = planned.config(plugins, planned.modes[0])
+        wanted = [("run.cpus", config.run.cpus)] if config.run.cpus else []
+        wanted += [("sut.worker_cpus", text) for text in config.sut.worker_cpus]
+        for key, text in wanted:
+            try:
+                chosen = number_text(processors(text, key))
+            except ConfigurationError as error:
+                yield Check(key, CheckState.FAILED, error.what, error.remedy)
+            else:
+                yield Check(key, CheckState.OK, f"processors {chosen}")
 
 
 def _disk(need: int, scratch: Scratch) -> Check:

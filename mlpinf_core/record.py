@@ -37,6 +37,7 @@ def make(
     directory: Path,
     scratch: Path,
     plugins: list[PluginInfo],
+    system: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record of a run that is about to start.
 
@@ -47,6 +48,7 @@ def make(
         directory: of the run.
         scratch: the root of the scratch space.
         plugins: every one that is installed, with its state.
+        system: which system it is made on, and what was detected of it.
     """
     seeds = load_round(workload.round).seeds
     return {
@@ -67,7 +69,7 @@ def make(
             for p in plugins
         ],
         "versions": _versions(),
-        "system": _system(),
+        "system": {**_system(), **(system or {})},
         "command": sys.argv,
     }
 

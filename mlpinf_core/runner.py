@@ -26,6 +26,8 @@ from mlpinf_core.record import new_directory, unwritable
 from mlpinf_core.reporting import Reporter, Silent
 from mlpinf_core.results import Results, RunResult
 from mlpinf_core.scratch import Scratch
+from mlpinf_core.systems.detection import detect
+from mlpinf_core.systems.host import ThisHost
 from mlpinf_core.verdict import Cause, Verdict
 from mlpinf_core.vocabulary import Mode
 
@@ -68,6 +70,7 @@ class Runner:
         self._reporter = reporter or Silent()
         self._debug = debug
         self._rates: dict[tuple[str, ...], Rate] = {}
+        self._detected: dict[str, Any] | None = None
 
     def run(self) -> Results:
         """Carry out the plan.
@@ -125,6 +128,7 @@ class Runner:
             made = self._record(planned, mode, config, directory)
             self._plugins.notify("run_started", run=made)
             outcome = self._supervise(planned, mode, "execute", config, directory)
+            self._keep_binding(made, directory, outcome)
             result = self._judge(planned, mode, config, directory, outcome)
         except KeyboardInterrupt:
             result = _undone(planned, mode, directory, interrupted(), ExitCode.INTERRUPTED)
@@ -163,6 +167,7 @@ class Runner:
             directory=directory,
             scratch=self._scratch.root,
             plugins=self._plugins.infos(),
+            system=self._system(),
         )
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -170,6 +175,22 @@ class Runner:
         except OSError as error:
             raise unwritable(directory, error) from error
         return made
+
+    def _system(self) -> dict[str, Any]:
+        """Which system this is, and what it is made of; found out once a command."""
+        if self._detected is None:
+            self._detected = detect(ThisHost()).to_dict()
+        return {**self._plan.system.to_dict(), "facts": self._detected}
+
+    def _keep_binding(self, made: dict[str, Any], directory: Path, outcome: Outcome) -> None:
+        """Add to ``run.json`` what the child bound itself to, which it alone knows."""
+        if outcome.binding is None:
+            return
+        made["binding"] = dict(outcome.binding)
+        try:
+            record.write_json(directory / record.FILE_NAME, made)
+        except OSError as error:
+            raise unwritable(directory, error) from error
 
     def _supervise(
         self, planned: PlannedRun, mode: Mode, task: str, config: Config, directory: Path
@@ -288,7 +309,9 @@ class Runner:
 
 def _rate_key(planned: PlannedRun, config: Config) -> tuple[str, ...]:
     """What a measured rate holds for."""
-    return (planned.workload.slug, str(config.backend), str(config.sut), str(config.benchmark))
+    bound = (config.run.cpus, config.run.memory_nodes)
+    settings = (config.backend, config.sut, config.benchmark)
+    return (planned.workload.slug, *bound, *map(str, settings))
 
 
 def _undone(

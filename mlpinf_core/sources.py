@@ -19,12 +19,19 @@ def needed(spec: VariantSpec, config: Config) -> tuple[AnySource, ...]:
         spec: the variant.
         config: its settings, resolved; ``run.backend`` is a proper name.
     """
-    declared = (*spec.sources, *spec.backend_sources.get(config.run.backend, ()))
-    return tuple(
-        source
-        for source in dict.fromkeys(declared)
-        if source.unless is None or _value(config, source.unless) is None
-    )
+    replaced = {source for source, _, _ in replacements(spec, config)}
+    return tuple(source for source in _declared(spec, config) if source not in replaced)
+
+
+def replacements(spec: VariantSpec, config: Config) -> list[tuple[AnySource, str, Any]]:
+    """The sources that a setting makes needless, each with the setting's key and value.
+
+    Args:
+        spec: the variant.
+        config: its settings, resolved; ``run.backend`` is a proper name.
+    """
+    keyed = [(s, s.unless, _value(config, s.unless)) for s in _declared(spec, config) if s.unless]
+    return [(source, key, value) for source, key, value in keyed if value is not None]
 
 
 def local_path(source: AnySource, config: Config) -> Path | None:
@@ -33,6 +40,11 @@ def local_path(source: AnySource, config: Config) -> Path | None:
         return None
     path: Path | None = _value(config, source.setting)
     return path
+
+
+def _declared(spec: VariantSpec, config: Config) -> tuple[AnySource, ...]:
+    declared = (*spec.sources, *spec.backend_sources.get(config.run.backend, ()))
+    return tuple(dict.fromkeys(declared))
 
 
 def _value(config: Config, key: str) -> Any:

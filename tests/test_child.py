@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlpinf_core import record
+from mlpinf_core import api, record
 from mlpinf_core.config import dump
 from mlpinf_core.config.layers import Layer
+from mlpinf_core.errors import ExitCode
 from mlpinf_core.loadgen import supervisor
 from mlpinf_core.loadgen.supervisor import Outcome, supervise
 from mlpinf_core.logs.accuracy import AccuracyLog
@@ -231,3 +232,27 @@ def test_a_child_started_by_hand_ends_with_its_standard_input(tmp_path: Path) ->
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(20) != 0
+
+
+LACKING = """
+from mlpinf_core import BackendInfo, hookimpl
+
+@hookimpl
+def backends():
+    requires = {"no_such_module_a": "no-such[a]", "no_such_module_b": "no-such[a]"}
+    return [BackendInfo("lacking", ("null",), "needs what is not there", requires=requires)]
+"""
+
+
+def test_a_backend_that_lacks_a_package_is_refused_with_the_command_that_brings_it(
+    tmp_path: Path, plugin_path: PluginPath
+) -> None:
+    plugin_path.write("lacking", LACKING)
+    settings = {"run": {"backend": "lacking"}, "loadgen": {"target_qps": 1}}
+    results = api.run(
+        "null", scenarios="Offline", modes="performance", settings=settings, output=tmp_path
+    )
+    (cause,) = results.runs[0].verdict.causes
+    assert "the backend 'lacking' needs what is not installed: no-such[a]" in cause.message
+    assert cause.suggestion == "pip install 'no-such[a]'"
+    assert results.exit_code is ExitCode.FAILED

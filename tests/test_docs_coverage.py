@@ -77,10 +77,17 @@ def test_the_five_are_named_in_the_readme() -> None:
 # -- command line ----------------------------------------------------------------------------------
 
 
-def commands() -> dict[str, click.Command]:
-    context = click.Context(cli)
-    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+def commands(group: click.Group = cli, prefix: str = "") -> dict[str, click.Command]:
+    """Every command by what is typed for it: ``run``, ``system detect``."""
+    context, found = click.Context(group), {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+        else:
+            found[prefix + name] = command
+    return found
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -103,7 +110,7 @@ def text_of_all_pages() -> str:
 def test_every_command_is_in_the_table_of_commands_and_no_other() -> None:
     table = sections(DOCS / "running.md", 2)["Commands"]
     named = [cells[0].strip("`") for cells in table_rows(table) if cells[0].startswith("`")]
-    assert named == [f"mlpinf {name}" for name in cli.list_commands(click.Context(cli))]
+    assert named == [f"mlpinf {name}" for name in commands()]
 
 
 def options_in_tables(page: Path) -> set[str]:

@@ -192,12 +192,23 @@ def test_a_closed_handover_takes_nothing_more_and_gives_what_it_has() -> None:
     assert handover.take() is None
 
 
-def test_closing_a_full_handover_frees_who_waits_for_room() -> None:
+def test_closing_a_full_handover_frees_who_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     handover: Handover[int] = Handover(1)
     handover.put(1)
     refused: list[bool] = []
+    waits = threading.Event()
+    wait = handover._changed.wait
+
+    def tell() -> bool:
+        waits.set()  # the lock is held, and wait() alone frees it
+        return wait()
+
+    monkeypatch.setattr(handover._changed, "wait", tell)
     waiting = threading.Thread(target=lambda: refused.append(handover.put(2)))
     waiting.start()
-    handover.close()
+    assert waits.wait(PATIENCE)
+    handover.close()  # takes the lock, so comes after the thread has begun to wait
     waiting.join(PATIENCE)
     assert refused == [False]

@@ -184,9 +184,29 @@ def test_a_preflight_looks_at_the_files_of_the_chosen_backend_and_counts_their_b
     assert not (tmp_path / "scratch").exists()
 
 
-def test_a_preflight_passes_over_what_a_setting_makes_unnecessary(tmp_path: Path) -> None:
+def test_a_preflight_shows_the_path_that_makes_a_file_unnecessary(tmp_path: Path) -> None:
     found = checks(Scratch(tmp_path / "scratch"), benchmark__data_path=str(tmp_path))
-    assert "data of sourced full" not in found
+    data = found["data of sourced full"]
+    assert (data.state, data.detail) == (CheckState.OK, f"{tmp_path} (benchmark.data_path)")
+    assert "3.0 kB to fetch" in found["disk"].detail  # for the model alone
+
+
+def test_a_preflight_shows_a_path_once_that_makes_two_files_unnecessary(tmp_path: Path) -> None:
+    known = plugins(benchmark(sources=(DATA, attrs.evolve(DATA, name="other.bin"))))
+    plan = make_plan(request(benchmark__data_path=str(tmp_path)), known)
+    found = check(plan, known, Scratch(tmp_path / "scratch"))
+    assert [one.name for one in found].count("data of sourced full") == 1
+
+
+def test_a_preflight_fails_where_a_path_that_makes_a_file_unnecessary_is_not_there(
+    tmp_path: Path,
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    found = checks(Scratch(tmp_path / "scratch"), benchmark__data_path=str(nowhere))
+    data = found["data of sourced full"]
+    assert data.state is CheckState.FAILED
+    assert data.detail == f"{nowhere} is missing (benchmark.data_path)"
+    assert data.remedy == "set benchmark.data_path right"
 
 
 def test_a_preflight_names_what_a_given_folder_lacks(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mlpinf_core.config.schema import SutSettings
+from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.loadgen.failures import Failure
 from mlpinf_core.loadgen.responder import Responder
 from mlpinf_core.protocols import Outputs, Query, Sut
@@ -277,3 +279,28 @@ def test_closing_ends_the_workers(loadgen: IssuingLoadGen) -> None:
     case.issue(4)
     case.finish()
     assert set(threading.enumerate()) <= before
+
+
+def test_workers_compute_on_the_processors_they_are_given(loadgen: IssuingLoadGen) -> None:
+    first, last = (sorted(os.sched_getaffinity(0))[n] for n in (0, -1))
+    seen: dict[str, set[int]] = {}
+    both = threading.Barrier(2, timeout=60)
+
+    def infer(indices: np.ndarray[Any, Any]) -> Outputs:
+        seen[threading.current_thread().name] = os.sched_getaffinity(0)
+        both.wait()
+        return echo(indices)
+
+    settings = attrs.evolve(ONE, workers=2, worker_cpus=(str(first), str(last)))
+    responder = Responder(dtype=np.int64)
+    case = Harness(loadgen, responder, BatchingSut(responder, infer, settings))
+    case.issue(4, 4)
+    assert len(case.finish()) == 8
+    assert seen == {"sut-worker-0": {first}, "sut-worker-1": {last}}
+
+
+def test_a_worker_of_processors_that_are_not_there_is_refused_before_any_query() -> None:
+    settings = attrs.evolve(ONE, worker_cpus=("60000",))
+    with pytest.raises(ConfigurationError, match="60000") as caught:
+        BatchingSut(Responder(dtype=np.int64), echo, settings)
+    assert caught.value.where == "sut.worker_cpus"

@@ -11,10 +11,12 @@ from mlpinf_core.config.schema import setting
 from mlpinf_core.errors import AccuracyError
 from mlpinf_core.hookspecs import hookimpl
 from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
+from mlpinf_core.systems.registry import shipped_directory
 from mlpinf_core.vocabulary import Scenario, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mlpinf_core.builtin.null import IndexSamples, NullBackend
     from mlpinf_core.context import Run
@@ -52,6 +54,12 @@ _NULL = Benchmark(
     ),
     response_dtype="int64",
 )
+
+
+@hookimpl
+def systems() -> Sequence[Path]:
+    """The systems that the core knows."""
+    return [shipped_directory()]
 
 
 @hookimpl

@@ -24,6 +24,11 @@ _COMMANDS: Final = {
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
+    "system": (
+        "mlpinf_core.cli.system",
+        "What this machine is, and how a submission describes it.",
+    ),
+    "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
     "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }
@@ -45,12 +50,9 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from mlpinf_core.names import nearest
+        from mlpinf_core.cli.groups import refuse_unknown
 
-            guess = nearest(args[0], _COMMANDS)
-            hint = f"Did you mean {guess!r}?" if guess else f"Commands: {', '.join(_COMMANDS)}."
-            raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx)
+        refuse_unknown(self, ctx, args)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,4 +100,4 @@ def _backend(backend: BackendInfo) -> dict[str, Any]:
 def _backend_line(backend: dict[str, Any]) -> str:
     if not backend["missing"]:
         return str(backend["name"])
-    return f"{backend['name']} (missing: pip install {' '.join(backend['missing'])})"
+    return f"{backend['name']} (missing: pip install {shlex.join(backend['missing'])})"

@@ -14,13 +14,15 @@ from mlpinf_core.config.overrides import parse_assignment
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.names import lookup
 from mlpinf_core.plan import DEFAULT_OUTPUT, Request
-from mlpinf_core.rules import DEFAULT_ROUND, load_round
+from mlpinf_core.rules import DEFAULT_ROUND, ROUNDS, load_round
 from mlpinf_core.vocabulary import Category, Mode, Scenario, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
+
+    from mlpinf_core.systems.registry import Registry
 
 _MODES = {**{mode.value: (mode,) for mode in Mode}, "both": tuple(Mode)}
 
@@ -51,6 +53,55 @@ def _complete(*words: str) -> Any:
     return complete
 
 
+def known_systems(directories: Sequence[Path]) -> Registry:
+    """The known systems, with those in directories that the command line names."""
+    from mlpinf_core.plugins import Plugins
+    from mlpinf_core.systems.registry import Registry
+
+    return Registry.load(Plugins.from_environment().system_directories(), directories)
+
+
+def complete_system(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of known systems, with their summaries."""
+    from click.shell_completion import CompletionItem
+
+    del parameter
+    known = known_systems(ctx.params.get("system_dirs") or ()).systems
+    return [
+        CompletionItem(name, help=system.summary)
+        for name, system in known.items()
+        if name.casefold().startswith(incomplete.casefold())
+    ]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+machine_option = click.option(
+    "--machine",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Look at a recorded machine instead of this one: see `mlpinf system detect --record`.",
+)
+round_option = click.option(
+    "--round",
+    "round_",
+    metavar="ROUND",
+    default=DEFAULT_ROUND,
+    show_default=True,
+    shell_complete=_complete(*ROUNDS),
+    help="Version of the rules: v5.1, v6.0, v6.1.",
+)
+system_directories = click.option(
+    "--system-dir",
+    "system_dirs",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A directory of system files, beside the known ones. Repeatable.",
+)
+
+
 _OPTIONS = (
     click.argument("names", nargs=-1, metavar="[BENCHMARK]...", shell_complete=_complete_benchmark),
     click.option(
@@ -78,14 +129,7 @@ _OPTIONS = (
         help="full (the rules' model and data) or tiny (a small model, on any CPU).  "
         "[default: full]",
     ),
-    click.option(
-        "--round",
-        "round_",
-        metavar="ROUND",
-        default=DEFAULT_ROUND,
-        show_default=True,
-        help="Version of the rules: v5.1, v6.0, v6.1.",
-    ),
+    round_option,
     click.option(
         "--accuracy-target", metavar="PERCENT", help="99 or 99.9, as the benchmark has it."
     ),
@@ -119,8 +163,11 @@ _OPTIONS = (
     click.option(
         "--system",
         metavar="NAME",
-        help="Settings of a known system: a TOML file, or the name of one that a plugin offers.",
+        shell_complete=complete_system,
+        help="A known system or a system file, for its settings; `none` for none.  "
+        "[default: $SYSTEM_NAME, or what is recognised]",
     ),
+    system_directories,
     click.option(
         "--output",
         metavar="DIR",
@@ -163,6 +210,7 @@ def make_request(
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
     system: str | None,
+    system_dirs: tuple[Path, ...],
     output: Path,
 ) -> Request:
     """The request that a command line makes.
@@ -198,6 +246,7 @@ def make_request(
         category=None if category is None else Category.parse(category),
         files=files,
         system=system,
+        system_directories=system_dirs,
         layers=tuple(layers),
         output=output,
     )

@@ -123,8 +123,20 @@ def read_settings_file(path: Path) -> SettingsFile:
         ConfigurationError: the file is missing, is not TOML (says the line), or a table, a
             selector or a key is unknown or of the wrong kind.
     """
-    origin = str(path)
-    data = _parse(path)
+    return settings_of(parse_toml(path, "settings file"), str(path))
+
+
+def settings_of(data: Mapping[str, Any], origin: str) -> SettingsFile:
+    """Check the content of a settings file.
+
+    Args:
+        data: the tables, and the entries below ``for``.
+        origin: what to call their source.
+
+    Raises:
+        ConfigurationError: as :func:`read_settings_file`.
+    """
+    data = dict(data)
     entries = data.pop(ENTRIES, [])
     if not (isinstance(entries, list) and all(isinstance(e, dict) for e in entries)):
         raise ConfigurationError(
@@ -140,26 +152,35 @@ def read_settings_file(path: Path) -> SettingsFile:
     )
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Args:
+        path: of the file.
+        what: it is called in errors ("settings file").
+
+    Raises:
+        ConfigurationError: it is missing, cannot be read or is not TOML; says the line.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
-            f"there is no settings file {path.name!r}", where=str(path), remedy="check the path"
+            f"there is no {what} {path.name!r}", where=str(path), remedy="check the path"
         ) from None
     except OSError as error:
         raise ConfigurationError(
-            f"the settings file cannot be read: {error.strerror}",
+            f"the {what} cannot be read: {error.strerror}",
             where=str(path),
             remedy="give the path of a file that you may read",
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            "the settings file is not text in UTF-8", where=str(path), remedy="save it as UTF-8"
+            f"the {what} is not text in UTF-8", where=str(path), remedy="save it as UTF-8"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
-            f"the settings file is not TOML: {error}",
+            f"the {what} is not TOML: {error}",
             where=str(path),
             remedy="mend the syntax: text needs quotes, and an entry that selects a benchmark or a "
             f"backend sets that one's own keys below {SET!r}, as in {SET}.backend.KEY = VALUE",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from mlpinf_core.binding import are_cpu_lists, is_cpu_list, is_node_list
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,6 +65,18 @@ class RunSettings:
         "return.",
         unit="s",
         validator=_positive,
+    )
+    cpus: str = setting(
+        "",
+        "Processors that the run's process may use, as 0-31,64-95 or node:0; all where it is "
+        "empty.",
+        validator=is_cpu_list,
+    )
+    memory_nodes: str = setting(
+        "",
+        "NUMA nodes that the run's process takes memory from, as 0 or 0-1; all where it is empty. "
+        "Needs libnuma.",
+        validator=is_node_list,
     )
     measure_seconds: float = setting(
         2.0,
@@ -151,6 +165,12 @@ class SutSettings:
     )
     workers: int = setting(
         1, "Threads that take batches to the backend.", validator=attrs.validators.ge(1)
+    )
+    worker_cpus: tuple[str, ...] = setting(
+        (),
+        "Processors of each worker, as in run.cpus; workers beyond the list begin it anew. "
+        "Empty: those of the process.",
+        validator=are_cpu_lists,
     )
 
 

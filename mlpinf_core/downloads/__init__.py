@@ -40,7 +40,7 @@ class SourceState(enum.StrEnum):
 
     MISSING = "missing"
     PARTIAL = "partial"
-    """A fetch was interrupted; the next one goes on from there."""
+    """A fetch was interrupted; the next one goes on where it stopped, in a large file too."""
     WRONG = "wrong"
     """There is something, and it is not the right one."""
     OK = "ok"
@@ -53,7 +53,7 @@ class SourceStatus:
     Attributes:
         state: in a word.
         path: where it is, or belongs.
-        present: bytes that are there, of the right thing or the beginning of it.
+        present: bytes that need not be fetched any more.
         why: what is wrong or missing, in a phrase; None when nothing is.
     """
 
@@ -179,12 +179,14 @@ def _ways(
 ) -> list[tuple[str, int, Callable[[], Path]]]:
     """Each way's name, the bytes of disk that it needs at least, and itself."""
     if isinstance(place, FolderPlace):
-        return [_hub_way(place, progress)]
+        return [_hub_way(place, patience, progress)]
     return _file_ways(place, patience, progress)
 
 
 def _hub_way(
-    place: FolderPlace, progress: Callable[[int, int], None] | None
+    place: FolderPlace,
+    patience: Patience | None,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[str, int, Callable[[], Path]]:
     def hub() -> Path:
         if missing := lacking(place.source):
@@ -195,7 +197,7 @@ def _hub_way(
             )
         from mlpinf_core.downloads.hub import fetch_from_hub
 
-        return fetch_from_hub(place, progress)
+        return fetch_from_hub(place, progress, patience or Patience())
 
     # How much room it needs is asked of the hub.
     return f"{place.source.repository} at {place.source.revision[:12]}", 0, hub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,6 @@ import attrs
 
 from mlpinf_core.benchmark import FolderSource
 from mlpinf_core.downloads.place import Place
-from mlpinf_core.downloads.ways import bytes_in
 from mlpinf_core.hashing import JSON, HashMemory, digest, sync_folder, sync_tree, write_atomically
 from mlpinf_core.manifest import HASHES_NAME, FileRecord, Manifest, differences, summary
 from mlpinf_core.scratch import discard
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 
 MANIFEST_NAME: Final = ".manifest.json"
 """What the manifest is called in a fetched folder, where a repository may have its own."""
+
+_BEGUN: Final = ".begun"
+"""The folder in the part for what is there of large files, each named by its sha256."""
+_CLIENTS: Final = ".cache"
+"""The folder that the hub's client works in; what a killed one leaves there is of no use."""
+_OURS: Final = (MANIFEST_NAME, HASHES_NAME)
 
 
 @attrs.frozen
@@ -46,8 +52,23 @@ class FolderPlace(Place[FolderSource]):
 
     @property
     def bytes_begun(self) -> int:
-        """The bytes of the files in the part, 0 when there is none."""
-        return bytes_in(self.part)
+        """The bytes in the part that need not be fetched again, 0 when there is none.
+
+        Those of whole files, and of the beginnings that a fetch goes on from.
+        """
+        total = 0
+        for path in self.part.rglob("*"):
+            top, *inside = path.relative_to(self.part).parts
+            note = top == _BEGUN and path.suffix == ".json"
+            if top == _CLIENTS or note or (top in _OURS and not inside):
+                continue
+            with contextlib.suppress(OSError):  # it may be moved about while it is counted
+                total += path.stat().st_size if path.is_file() else 0
+        return total
+
+    def begun(self, sha256: str) -> Path:
+        """Where the large file of that checksum grows until it is whole."""
+        return self.part / _BEGUN / sha256
 
     def fault(self, path: Path) -> str | None:
         """What is wrong with a folder as this source's, or None when it will do.
@@ -79,7 +100,7 @@ class FolderPlace(Place[FolderSource]):
         return None
 
     def begin(self) -> HashMemory:
-        """Have a part to fetch into; returns the memory of its hashes.
+        """Have a part to fetch into, without a dead client's leavings; the memory of its hashes.
 
         A folder that has the final name and a fault becomes the part, so that only what is wrong
         in it is fetched again. A link is let be: what it leads to is the user's.
@@ -91,7 +112,16 @@ class FolderPlace(Place[FolderSource]):
             log.warning("%s is completed as %s", self.target, self.part)
             self.target.rename(self.part)
         self.part.mkdir(exist_ok=True)
+        (self.part / _BEGUN).mkdir(exist_ok=True)
+        discard(self.part / _CLIENTS)
         return HashMemory(self.part / HASHES_NAME)
+
+    def keep_begun(self, checksums: Iterable[str]) -> None:
+        """Drop the beginnings of all files but those of these checksums."""
+        wanted = set(checksums)
+        for path in (self.part / _BEGUN).iterdir():
+            if path.name.removesuffix(".json") not in wanted:
+                discard(path)
 
     def complete(self, files: Iterable[FileRecord]) -> None:
         """Leave these files alone in the part, and their manifest.

@@ -1,8 +1,10 @@
-"""Fetching a folder of files from the Hugging Face hub, with the hub's own client.
+"""Fetching a folder of files from the Hugging Face hub.
 
-The client knows the addresses, the credentials, the mirrors and the transfer protocols. What to
-fetch, whether there is room for it, and whether it came right is decided here, from the sizes and
-checksums that the hub lists: sha256 of large files, the git blob's sha1 of the others.
+The hub's own client knows the addresses, the credentials and the mirrors, and brings the small
+files. It drops what it has of a file when it is interrupted; so the large ones, whose sha256 the
+hub lists, are fetched over the web like any other file, and continued. What to fetch, whether there
+is room for it, and whether it came right is decided here, from the sizes and checksums that the hub
+lists: sha256 of large files, the git blob's sha1 of the others.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ import contextlib
 import hashlib
 import logging
 import os
-import threading
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import attrs
 
-from mlpinf_core.downloads.ways import Progress, WayFailedError, bytes_in
+from mlpinf_core.benchmark import Source
+from mlpinf_core.downloads.ways import Patience, Progress, WayFailedError
 from mlpinf_core.hashing import checksum_fault, file_fault, size_fault
 from mlpinf_core.manifest import FileRecord
 from mlpinf_core.scratch import DENIED, FULL
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.2
 _DATASETS = "datasets/"
 
 
@@ -57,36 +58,57 @@ class _HubFile:
         return None if actual == self.sha1 else checksum_fault(actual, self.sha1, "git sha1")
 
 
-def fetch_from_hub(place: FolderPlace, report: Callable[[int, int], None] | None) -> Path:
+def fetch_from_hub(
+    place: FolderPlace, report: Callable[[int, int], None] | None, patience: Patience
+) -> Path:
     """Bring the source's files into the part, verified, and nothing else.
 
-    Files that are there and right are kept. So an interrupted fetch goes on with the file that it
-    was in, and a damaged folder gets the damaged files anew.
+    Files that are there and right are kept, and a large one that is there in part is continued. So
+    an interrupted fetch goes on where it stopped, and a damaged folder gets the damaged files anew.
 
     Args:
         place: of the folder; its lock is held.
         report: called with bytes done and bytes in all.
+        patience: time-outs and retries for large files; the client has its own.
 
     Raises:
         WayFailedError: the hub lets nobody in, does not answer, or has other files.
         PrerequisiteError: there is no room.
         OSError: the folder cannot be written to.
     """
-    source = place.source
-    with _in_words(source):
-        files = _listing(source)
+    with _in_words(place.source):
+        files = _listing(place.source)
     memory = place.begin()
-    missing = [f for f in files if size_fault(place.part / f.path, f.size) is not None]
-    place.require_room(sum(file.size for file in missing))
-    progress = Progress(report, sum(file.size for file in files))
-    with _watched(place.part, progress), _quiet():
+    place.keep_begun(file.sha256 for file in files if file.sha256)
+    place.require_room(sum(_missing(place, file) for file in files))
+    total = sum(file.size for file in files)
+    progress = Progress(report, total)
+    before = 0
+    with _quiet():
         for file in files:
-            _bring(source, file, place.part, memory)
+
+            def tell(have: int, _: int, before: int = before) -> None:
+                progress.almost(before + have)
+
+            _bring(place, file, memory, patience, Progress(tell, file.size))
+            before += file.size
+            progress.almost(before)
     place.complete(
         FileRecord(file.path, file.size, memory.sha256(place.part / file.path)) for file in files
     )
-    progress(sum(file.size for file in files))
+    progress(total)
     return place.part
+
+
+def _missing(place: FolderPlace, file: _HubFile) -> int:
+    """The bytes of a file that are still to be fetched."""
+    if size_fault(place.part / file.path, file.size) is None:
+        return 0
+    begun = 0
+    if file.sha256:
+        with contextlib.suppress(OSError):
+            begun = place.begun(file.sha256).stat().st_size
+    return max(file.size - begun, 0)
 
 
 def _listing(source: FolderSource) -> list[_HubFile]:
@@ -119,27 +141,64 @@ def _listing(source: FolderSource) -> list[_HubFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-def _bring(source: FolderSource, file: _HubFile, part: Path, memory: HashMemory) -> None:
-    from huggingface_hub import hf_hub_download
-
-    path = part / file.path
+def _bring(
+    place: FolderPlace,
+    file: _HubFile,
+    memory: HashMemory,
+    patience: Patience,
+    progress: Progress,
+) -> None:
+    """Have one file in the part, verified."""
+    path = place.part / file.path
     if file.fault(path, memory) is None:
         return
     path.unlink(missing_ok=True)
-    repo_id, repo_type = _repository(source)
-    log.info("%s: fetching %s", source.name, file.path)
-    with _in_words(source, file.path):
-        hf_hub_download(
-            repo_id,
-            file.path,
-            repo_type=repo_type,
-            revision=source.revision,
-            local_dir=part,
-            endpoint=_endpoint(),
-        )
+    log.info("%s: fetching %s", place.source.name, file.path)
+    with _in_words(place.source, file.path):
+        if file.sha256 is None:
+            _bring_with_client(place, file)
+        else:
+            _bring_over_the_web(place, file, file.sha256, patience, progress)
+            memory.remember(path, file.sha256)
     if fault := file.fault(path, memory):
         path.unlink(missing_ok=True)
         raise WayFailedError(f"what was fetched as {file.path} {fault}", wrong=True)
+
+
+def _bring_with_client(place: FolderPlace, file: _HubFile) -> None:
+    from huggingface_hub import hf_hub_download
+
+    repo_id, repo_type = _repository(place.source)
+    hf_hub_download(
+        repo_id,
+        file.path,
+        repo_type=repo_type,
+        revision=place.source.revision,
+        local_dir=place.part,
+        endpoint=_endpoint(),
+    )
+
+
+def _bring_over_the_web(
+    place: FolderPlace, file: _HubFile, sha256: str, patience: Patience, progress: Progress
+) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    from mlpinf_core.downloads.web import fetch_from_web
+
+    source = place.source
+    repo_id, repo_type = _repository(source)
+    url = hf_hub_url(
+        repo_id, file.path, repo_type=repo_type, revision=source.revision, endpoint=_endpoint()
+    )
+    name = f"{source.name}/{file.path}"
+    large = Source(name, source.kind, file.size, sha256, source.licence, url=url)
+    begun, path = place.begun(sha256), place.part / file.path
+    headers: dict[str, str] = build_hf_headers()
+    fetch_from_web(large, begun, patience, progress, headers=headers, pinned=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun.replace(path)
 
 
 def _repository(source: FolderSource) -> tuple[str, str]:
@@ -164,8 +223,9 @@ def _in_words(source: FolderSource, path: str | None = None) -> Iterator[None]:
     about = f"{path}: " if path else ""
     try:
         yield
-    except WayFailedError:
-        raise
+    except WayFailedError as error:
+        reason = error.reason if error.status is None else _answered(source, error.status)
+        raise WayFailedError(f"{about}{reason}", wrong=error.wrong) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL | DENIED:
             raise
@@ -183,13 +243,18 @@ def _reason(source: FolderSource, error: BaseException) -> str:
         return f"the repository has no revision {source.revision}"
     codes = [getattr(getattr(e, "response", None), "status_code", None) for e in chain]
     code = next((code for code in codes if code is not None), None)
-    if code in (401, 403):
+    if code is not None:
+        return _answered(source, code)
+    return str(chain[-1]).strip() or type(chain[-1]).__name__
+
+
+def _answered(source: FolderSource, status: int) -> str:
+    """What it means that the hub answered with an HTTP status."""
+    if status in (401, 403):
         gate = f"the page https://huggingface.co/{source.repository} says what to accept"
         accept = source.gated or f"it may be gated or not exist; {gate}"
-        return f"access was refused ({code}): {accept}; then `hf auth login`, or set HF_TOKEN"
-    if code is not None:
-        return f"the hub answered {code} {HTTPStatus(code).phrase}"
-    return str(chain[-1]).strip() or type(chain[-1]).__name__
+        return f"access was refused ({status}): {accept}; then `hf auth login`, or set HF_TOKEN"
+    return f"the hub answered {status} {HTTPStatus(status).phrase}"
 
 
 def _blob_sha1(path: Path) -> str:
@@ -200,24 +265,6 @@ def _blob_sha1(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _watched(folder: Path, progress: Progress) -> Iterator[None]:
-    """Tell how the folder grows, whatever the client transfers with."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(_POLL_S):
-            progress.almost(bytes_in(folder))
-
-    thread = threading.Thread(target=watch, name="fetch-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @contextlib.contextmanager

@@ -39,12 +39,14 @@ class WayFailedError(Exception):
     Attributes:
         reason: in one line.
         wrong: whether it led to a file that is not the one wanted.
+        status: the HTTP status that a server refused with, or None.
     """
 
-    def __init__(self, reason: str, *, wrong: bool = False) -> None:
+    def __init__(self, reason: str, *, wrong: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = " ".join(reason.split())
         self.wrong = wrong
+        self.status = status
 
 
 class Progress:

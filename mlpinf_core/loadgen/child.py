@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core import events as ev
 from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.binding import bind_process
 from mlpinf_core.config import dump
 from mlpinf_core.context import Run
 from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_MEASURED: Final = 64
-"""Samples of the first measured test; in a stream, where it takes longer, a few queries."""
+"""Least samples of the first measured test; in a stream, where it takes longer, a few queries."""
 _FIRST_STREAMED: Final = 4
 _BURST_QPS: Final = 1e6
 """Server queries of a measured test are due all at once, so that the SUT is the limit."""
@@ -74,9 +75,15 @@ class Child:
             benchmark_settings=benchmark.settings,
             backend_settings=lambda name: self._plugins.backend(benchmark.name, name).settings,
         )
+        if config.run.cpus or config.run.memory_nodes:
+            # Before anything is imported whose threads would stay where they began.
+            events.emit(
+                ev.BINDING, **bind_process(config.run.cpus, config.run.memory_nodes).to_dict()
+            )
         scratch = Scratch(Path(record["scratch"]))
         self._events = events
         self._session: Session | None = None
+        self._concurrency = 1
         self._run = Run(
             workload=workload,
             mode=Mode(record["mode"]),
@@ -124,7 +131,7 @@ class Child:
         stream = self._run.workload.scenario.is_stream
         with self._ready() as (samples, responder, test):
             self._events.phase("measuring")
-            count = _FIRST_STREAMED if stream else _FIRST_MEASURED
+            count = _FIRST_STREAMED if stream else max(_FIRST_MEASURED, self._concurrency)
             while True:
                 before = responder.progress()
                 tested = test(count, self._run.directory)
@@ -157,6 +164,8 @@ class Child:
 
     def _samples(self) -> Samples:
         self._events.phase("preparing")
+        # What the backend lacks is told before anything is fetched or built for it.
+        self._plugins.backend(self._run.benchmark.name, self._run.config.run.backend).require()
         dataset = self._hook("dataset", run=self._run)
         samples: Samples = self._hook("preprocess", run=self._run, dataset=dataset)
         if len(samples) == 0:
@@ -197,6 +206,8 @@ class Child:
             run.responder = responder
             threading.excepthook = lambda args: thread_died(responder, args)
             sut = self._hook("make_sut", run=run, backend=backend, samples=samples)
+            concurrency = getattr(sut, "concurrency", None)
+            self._concurrency = concurrency or 1
             self._events.emit(
                 ev.SETTINGS,
                 model=prepared.model,
@@ -204,8 +215,10 @@ class Child:
                 embedded_round=prepared.embedded_round,
                 seeds_enforced=prepared.seeds_enforced,
                 user_conf=prepared.user_conf,
-                concurrency=getattr(sut, "concurrency", None),
+                concurrency=concurrency,
             )
+            if worker_cpus := getattr(sut, "worker_cpus", ()):
+                self._events.emit(ev.BINDING, worker_cpus=list(worker_cpus))
             session = self._session = Session(
                 responder,
                 sut,

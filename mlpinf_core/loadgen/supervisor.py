@@ -56,6 +56,7 @@ class Outcome:
         error: the fields of its error event, if it sent one.
         result: the fields of its result event, if it sent one.
         settings: the fields of its settings event, if it sent one.
+        binding: the fields of its binding events, if it sent any.
         failures: what its SUT did wrong.
         phase: the last one it told of.
         first_query: seconds from its start to the beginning of the test; None if it never began.
@@ -66,6 +67,7 @@ class Outcome:
     error: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] | None = None
+    binding: Mapping[str, Any] | None = None
     failures: tuple[Failed, ...] = ()
     phase: str = "starting"
     first_query: float | None = None
@@ -80,6 +82,7 @@ class _Listener:
     error: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] | None = None
+    binding: Mapping[str, Any] | None = None
     failures: dict[tuple[str, str], int | None] = attrs.field(factory=dict)
     first_query: float | None = None
     open_since: float | None = None
@@ -111,6 +114,9 @@ class _Listener:
             self.result = event
         elif kind == ev.SETTINGS:
             self.settings = event
+        elif kind == ev.BINDING:
+            told = {key: event[key] for key in event if key not in ("event", "time")}
+            self.binding = {**(self.binding or {}), **told}
 
     def hang(self, now: float, start_timeout: float, hang_timeout: float) -> str | None:
         """What has not happened for too long."""
@@ -198,6 +204,7 @@ def supervise(
         error=error,
         result=listener.result,
         settings=listener.settings,
+        binding=listener.binding,
         failures=tuple(Failed(*key, count) for key, count in listener.failures.items()),
         phase=listener.phase,
         first_query=listener.first_query,

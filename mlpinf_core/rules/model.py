@@ -141,6 +141,34 @@ class Defaults:
 
 
 @attrs.frozen
+class SystemDescriptionRules:
+    """What a round wants to know of the system that was measured.
+
+    Attributes:
+        statuses: what the key ``status`` may say: how far the system can be had.
+        types: what the key ``system_type`` may say.
+        divisions: what the key ``division`` may say.
+        required: every key that has to be there.
+        meaningful: those of them that may not be empty.
+        power: what is wanted beside them with a power measurement.
+        optional: what may be there as well.
+    """
+
+    statuses: tuple[str, ...]
+    types: tuple[str, ...]
+    divisions: tuple[str, ...]
+    required: tuple[str, ...]
+    meaningful: tuple[str, ...]
+    power: tuple[str, ...]
+    optional: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that a description may have."""
+        return (*self.required, *self.power, *self.optional)
+
+
+@attrs.frozen
 class Round:
     """One version of the rules.
 
@@ -148,6 +176,7 @@ class Round:
         name: ``v5.1``.
         min_duration_s: the least length of a performance run, in seconds.
         seeds: the round's seeds.
+        system_description: what it wants to know of a system.
         defaults: what a benchmark need not say.
         benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules,
             with the defaults filled in.
@@ -156,6 +185,7 @@ class Round:
     name: str
     min_duration_s: float
     seeds: Seeds
+    system_description: SystemDescriptionRules
     defaults: Defaults
     benchmarks: Mapping[str, BenchmarkRules]
 

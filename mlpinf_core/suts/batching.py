@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import abc
-import logging
-import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mlpinf_core.suts.queueing import BatchQueue
+from mlpinf_core.suts.threads import ThreadedSut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,75 +18,35 @@ if TYPE_CHECKING:
     from mlpinf_core.protocols import Outputs, Query
     from mlpinf_core.suts.ordering import Order
 
-log = logging.getLogger(__name__)
 
-_CLOSE_PATIENCE: Final = 10.0
-"""Seconds that closing waits for a batch that is being computed."""
-
-
-class QueueSut(abc.ABC):
+class QueueSut(ThreadedSut):
     """A queue and worker threads; a subclass says how a batch is answered.
 
-    A failing batch fails its own samples. A worker that ends in any other way aborts the test, so
-    that no query is left waiting for a thread that is gone.
+    A failing batch fails its own samples.
     """
 
     def __init__(
         self, responder: Responder, settings: SutSettings, *, order: Order | None = None
     ) -> None:
-        """Start the workers.
-
-        Args:
-            responder: of the run.
-            settings: batch size, wait and number of workers.
-            order: rearranges each query before it is cut into batches; None keeps LoadGen's order.
-        """
-        self._responder = responder
-        self._order = order
+        """Start the workers; see :class:`~mlpinf_core.suts.threads.ThreadedSut`."""
+        super().__init__(responder, settings, order=order)
         self.concurrency = settings.max_batch_size * settings.workers
         """Most samples that are computed at the same time."""
-        self._queue = BatchQueue(settings.max_batch_size, settings.max_wait_ms / 1000)
-        self._threads = [
-            threading.Thread(target=self._work, name=f"sut-worker-{number}", daemon=True)
-            for number in range(settings.workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._start("sut-worker", settings.workers, self._work)
 
     @abc.abstractmethod
     def answer(self, batch: Query) -> None:
         """Compute a batch and complete it; called from every worker."""
 
-    def issue(self, query: Query) -> None:
-        """Queue the query."""
-        self._queue.put(query if self._order is None else self._order(query))
-
-    def flush(self) -> None:
-        """Return when every query has been answered."""
-        self._queue.flush()
-
-    def close(self) -> None:
-        """Stop the workers after what is queued."""
-        self._queue.close()
-        for thread in self._threads:
-            thread.join(timeout=_CLOSE_PATIENCE)
-            if thread.is_alive():
-                log.warning("%s is still busy; it ends with the process", thread.name)
-
     def _work(self) -> None:
-        try:
-            while (batch := self._queue.take()) is not None:
-                try:
-                    if not self._responder.aborted:  # its samples have been answered otherwise
-                        self.answer(batch)
-                except Exception as error:  # noqa: BLE001 - a batch's failure is that batch's
-                    self._responder.fail(batch.slots, error)
-                finally:
-                    self._queue.done(batch)
-        except BaseException as error:
-            log.critical("%s died", threading.current_thread().name, exc_info=True)
-            self._responder.abort(error)
-            self._queue.close()
+        while (batch := self._queue.take()) is not None:
+            try:
+                if not self._responder.aborted:  # its samples have been answered otherwise
+                    self.answer(batch)
+            except Exception as error:  # noqa: BLE001 - a batch's failure is that batch's
+                self._responder.fail(batch.slots, error)
+            finally:
+                self._queue.done(batch)
 
 
 class BatchingSut(QueueSut):

@@ -6,16 +6,16 @@ on the one before: features, decoding and text of three consecutive batches at t
 
 from __future__ import annotations
 
-import logging
+import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from mlpinf_core.protocols import Query
 from mlpinf_core.suts.handover import Handover
-from mlpinf_core.suts.queueing import BatchQueue
+from mlpinf_core.suts.threads import ThreadedSut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from mlpinf_core.config.schema import SutSettings
     from mlpinf_core.loadgen.responder import Responder
     from mlpinf_core.suts.ordering import Order
-
-log = logging.getLogger(__name__)
-
-_CLOSE_PATIENCE: Final = 10.0
-"""Seconds that closing waits for the batches that are on their way."""
 
 
 @attrs.frozen
@@ -55,7 +50,7 @@ class _Job:
     value: Any
 
 
-class PipelineSut:
+class PipelineSut(ThreadedSut):
     """Takes batches through stages, and completes them after the last one.
 
     Between two stages there is room for one batch a worker of the later one, so a slow stage holds
@@ -76,52 +71,24 @@ class PipelineSut:
         Args:
             responder: of the run.
             stages: at least one, in order.
-            settings: batch size and wait; the stages have their own numbers of workers.
+            settings: batch size, wait and processors; the stages have their own numbers of workers,
+                and the first worker of each is bound to the first processors, and so on.
             order: rearranges each query before it is cut into batches; None keeps LoadGen's order.
         """
-        self._responder = responder
-        self._order = order
-        self._queue = BatchQueue(settings.max_batch_size, settings.max_wait_ms / 1000)
+        super().__init__(responder, settings, order=order)
+        self.concurrency = settings.max_batch_size * max(stage.workers for stage in stages)
+        """Most samples that are in the widest stage at the same time."""
         self._between: list[Handover[_Job]] = [Handover(stage.workers) for stage in stages[1:]]
         self._left = [stage.workers for stage in stages]
         self._lock = threading.Lock()
-        self.concurrency = settings.max_batch_size * max(stage.workers for stage in stages)
-        """Most samples that are in the widest stage at the same time."""
-        self._threads = [
-            threading.Thread(
-                target=self._run, args=(number, stage), name=f"{stage.name}-{worker}", daemon=True
-            )
-            for number, stage in enumerate(stages)
-            for worker in range(stage.workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for number, stage in enumerate(stages):
+            self._start(stage.name, stage.workers, functools.partial(self._work, number, stage))
 
-    def issue(self, query: Query) -> None:
-        """Queue the query."""
-        self._queue.put(query if self._order is None else self._order(query))
-
-    def flush(self) -> None:
-        """Return when every query has been answered."""
-        self._queue.flush()
-
-    def close(self) -> None:
-        """Stop the workers after what is on its way."""
-        self._queue.close()
-        for thread in self._threads:
-            thread.join(timeout=_CLOSE_PATIENCE)
-            if thread.is_alive():
-                log.warning("%s is still busy; it ends with the process", thread.name)
-
-    def _run(self, number: int, stage: Stage) -> None:
+    def _work(self, number: int, stage: Stage) -> None:
         """A worker's life."""
         try:
             while (job := self._take(number)) is not None:
                 self._step(number, stage, job)
-        except BaseException as error:
-            log.critical("%s died", threading.current_thread().name, exc_info=True)
-            self._responder.abort(error)
-            self._give_up()
         finally:
             self._leave(number)
 
@@ -149,8 +116,7 @@ class PipelineSut:
                 self._queue.done(job.batch)
 
     def _give_up(self) -> None:
-        """Nobody waits for a worker that is gone."""
-        self._queue.close()
+        super()._give_up()
         for handover in self._between:
             handover.close()
 

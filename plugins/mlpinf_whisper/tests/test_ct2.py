@@ -8,9 +8,10 @@ import attrs
 import numpy as np
 import pytest
 
-from mlpinf_core.errors import BackendError
-from mlpinf_whisper import alphabet, data
+from mlpinf_core.errors import BackendError, ConfigurationError, PrerequisiteError
+from mlpinf_whisper import alphabet, ct2, data
 from mlpinf_whisper import samples as audio
+from mlpinf_whisper.benchmarks import CTranslate2Settings
 from mlpinf_whisper.ct2 import CTranslate2Backend
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_tokens_are_the_models_own_and_hold_neither_prompt_nor_end(
     answers = backend.generate(backend.features(shortest(samples, 2)))
     found = backend.outputs(answers)
     assert found.n_tokens is not None
-    assert found.n_tokens.tolist() == [len(answer) for answer in answers]
+    assert found.n_tokens.tolist() == [len(answer) + 1 for answer in answers]  # and the end
     words = [len(alphabet.decode(np.asarray(response)).split()) for response in found.data]
     assert all(count > spoken for count, spoken in zip(found.n_tokens, words, strict=True))
     assert all(int(answer.max()) < 50_256 for answer in answers)  # the first special token
@@ -93,6 +94,32 @@ def test_a_batch_answers_each_clip_as_if_it_were_alone(
     for index, response in zip(indices, together.data, strict=True):
         (alone,) = backend.infer(np.array([index])).data
         assert alphabet.decode(np.asarray(alone)) == alphabet.decode(np.asarray(response))
+
+
+def test_a_type_that_the_device_does_not_compute_in_is_refused_with_those_it_does(
+    new_run: Callable[..., Run], samples: AudioSamples, engine: Path
+) -> None:
+    run = new_run()
+    settings = CTranslate2Settings(compute_type="float16")  # no CPU does
+    run.config = attrs.evolve(run.config, backend=settings)
+    with pytest.raises(ConfigurationError, match="not compute in float16 on this") as caught:
+        ct2.make(run, samples, engine)
+    assert caught.value.where == "backend.compute_type"
+    assert "float32" in str(caught.value.remedy)
+
+
+def test_cuda_without_a_device_is_refused(
+    new_run: Callable[..., Run], samples: AudioSamples, engine: Path
+) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("there is a device")
+    run = new_run()
+    run.config = attrs.evolve(run.config, backend=CTranslate2Settings(device="cuda"))
+    with pytest.raises(PrerequisiteError, match="finds no CUDA device") as caught:
+        ct2.make(run, samples, engine)
+    assert caught.value.where == "backend.device"
 
 
 def test_a_damaged_engine_is_one_error_that_names_it(

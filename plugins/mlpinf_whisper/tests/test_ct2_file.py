@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,19 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="missing") as caught:
         Ct2File.open(tmp_path / "model.bin")
     assert caught.value.where == str(tmp_path / "model.bin")
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(
+        PrerequisiteError, match=r"model\.bin cannot be read \(Permission"
+    ) as caught:
+        Ct2File.open(file)
+    assert caught.value.where == str(file)
+    assert caught.value.remedy
 
 
 @settings(

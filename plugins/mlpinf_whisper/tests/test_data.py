@@ -185,14 +185,36 @@ def test_a_packed_folder_is_used_where_it_is(
     assert packings == ["packed"]
 
 
-def test_another_number_of_samples_than_the_rules_ask_for_is_refused(
-    new_run: NewRun, tree: Tree
+def test_another_number_of_samples_than_the_rules_ask_for_is_refused_before_any_is_packed(
+    new_run: NewRun, tree: Tree, packings: list[str]
 ) -> None:
     with pytest.raises(
         IntegrityError, match="the data set has 7 samples, and the rules ask for 1633"
     ) as caught:
         dataset(new_run("full", data_path=tree.root))
     assert caught.value.where == str(tree.root)
+    assert packings == []
+
+
+def test_a_packed_folder_of_another_number_of_samples_is_refused(
+    new_run: NewRun, tree: Tree
+) -> None:
+    packed = dataset(new_run("full", PACKED, data_path=tree.root)).path.parent
+    with pytest.raises(IntegrityError, match="has 7 samples, and the rules ask for 1633") as caught:
+        dataset(new_run("full", data_path=packed))
+    assert caught.value.where == str(packed)
+
+
+def test_empty_folders_are_refused_and_nothing_is_kept_of_them(
+    new_run: NewRun, tmp_path: Path
+) -> None:
+    for part in ("dev-clean", "dev-other"):
+        (tmp_path / "empty" / part).mkdir(parents=True)
+    run = new_run("full", data_path=tmp_path / "empty")
+    with pytest.raises(IntegrityError, match="dev-clean holds no clips") as caught:
+        dataset(run)
+    assert caught.value.where == str(tmp_path / "empty" / "dev-clean")
+    assert not list(run.scratch.preprocessed_data.glob("*whisper-dev*"))
 
 
 def test_a_folder_of_something_else_says_what_was_looked_for(

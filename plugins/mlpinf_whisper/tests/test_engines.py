@@ -6,11 +6,13 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import numpy as np
 import pytest
 
 from mlpinf_core.errors import IntegrityError, MlpinfError, PrerequisiteError
-from mlpinf_whisper import engines
+from mlpinf_whisper import data, engines
+from mlpinf_whisper import samples as audio
+from mlpinf_whisper.ct2 import CTranslate2Backend
 from mlpinf_whisper.hf_checkpoint import check_checkpoint
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpinf_core.context import Run
+    from mlpinf_whisper.samples import AudioSamples
 
     NewRun = Callable[..., Run]
 
@@ -87,20 +90,59 @@ def test_a_model_folder_that_is_not_there_is_named(
 
 
 @pytest.mark.model
-@pytest.mark.slow  # imports transformers and converts 38 million weights
+@pytest.mark.slow  # imports transformers and converts 38 million weights twice
 def test_a_checkpoint_is_converted_once_and_again_when_it_changes(
-    wheel: Path, tmp_path: Path, new_run: NewRun
+    wheel: Path, engine: Path, tmp_path: Path, new_run: NewRun
 ) -> None:
     pytest.importorskip("transformers")
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(engines.hugging_face_folder(new_run(model_path=wheel)), checkpoint)
-    run = attrs.evolve(new_run("full", model_path=checkpoint))
-    first = engines.ctranslate2_folder(run)
-    assert engines.ctranslate2_folder(run) == first
+    run = new_run("full", model_path=checkpoint)
+    first = engines.convert_to_ctranslate2(run, checkpoint)
+    assert engines.convert_to_ctranslate2(run, checkpoint) == first
+    samples = audio.preprocessed(new_run(), data.dataset(new_run()))
+    assert tokens(first, samples) == tokens(engine, samples)  # as the folder it came from
     generation = checkpoint / "generation_config.json"
     changed = {**json.loads(generation.read_text(encoding="utf-8")), "comment": "changed"}
     generation.write_text(json.dumps(changed), encoding="utf-8")
-    assert engines.ctranslate2_folder(run) != first
+    assert engines.convert_to_ctranslate2(run, checkpoint) != first
+
+
+def tokens(folder: Path, samples: AudioSamples) -> list[list[int]]:
+    """What an engine hears in the two shortest clips."""
+    backend = CTranslate2Backend(
+        engine=folder,
+        samples=samples,
+        max_output_tokens=200,
+        device="cpu",
+        compute_type="float32",
+        replicas=1,
+        threads=2,
+    )
+    backend.load()
+    indices = np.argsort(samples.lengths, kind="stable")[:2]
+    return [answer.tolist() for answer in backend.generate(backend.features(indices))]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("find", [engines.ctranslate2_folder, engines.hugging_face_folder])
+def test_the_full_variant_takes_large_v3_only(
+    find: Callable[[Run], Any], wheel: Path, new_run: NewRun
+) -> None:
+    pytest.importorskip("transformers")
+    other = engines.hugging_face_folder(new_run(model_path=wheel))
+    with pytest.raises(IntegrityError, match="d_model is 384, not 1280") as caught:
+        find(new_run("full", model_path=other))
+    assert caught.value.where == str(other / "config.json")
+
+
+def test_what_converting_needs_is_told_before_anything_is_fetched(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "is_installed", lambda module: module != "torch")
+    with pytest.raises(PrerequisiteError, match="format needs torch") as caught:
+        engines.ctranslate2_folder(new_run("full"))
+    assert "mlpinf-whisper[torch]" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -120,3 +162,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_converted(
         with pytest.raises(MlpinfError) as caught:
             find(new_run("full", model_path=checkpoint))
         assert "model.safetensors" in str(caught.value.where)
+
+
+def test_a_file_of_a_checkpoint_that_cannot_be_read_is_named(
+    tmp_path: Path, new_run: NewRun
+) -> None:
+    folder = touch(tmp_path / "checkpoint", "config.json")
+    (folder / "vocab.json").symlink_to("/proc/self/mem")  # reading its beginning fails for anybody
+    with pytest.raises(PrerequisiteError, match=r"vocab\.json cannot be read") as caught:
+        engines.convert_to_ctranslate2(new_run("full"), folder)
+    assert caught.value.where == str(folder / "vocab.json")

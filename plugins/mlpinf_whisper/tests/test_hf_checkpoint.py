@@ -43,6 +43,7 @@ GENERATION = {
     "suppress_tokens": [1, 2],
     "begin_suppress_tokens": [3, 60],
 }
+TOKENS = {"<|endoftext|>": 60, "<|startoftranscript|>": 61, "<|notimestamps|>": 62}
 EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
@@ -59,11 +60,17 @@ def edit(path: Path, **changes: Any) -> None:
     write(path, json.loads(path.read_text(encoding="utf-8")) | changes)
 
 
+def tokenizer(**changes: Any) -> dict[str, Any]:
+    """What is read of a tokenizer; a change to None leaves a token out."""
+    ids = {**TOKENS, **changes}
+    return {"added_tokens": [{"content": t, "id": i} for t, i in ids.items() if i is not None]}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write(tmp_path / "config.json", {"model_type": "whisper", **SIZES})
     write(tmp_path / "generation_config.json", GENERATION)
-    write(tmp_path / "tokenizer.json", {})
+    write(tmp_path / "tokenizer.json", tokenizer())
     save_file(tensors(), tmp_path / "model.safetensors")
     return tmp_path
 
@@ -122,12 +129,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json"])
-@pytest.mark.parametrize("content", [b"", b'{"half":', b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"half":', b"[]", b"\xff\xfe", b"[" * 100_000, b"1" * 5000]
+)
 def test_a_file_that_is_not_json_is_named(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(IntegrityError, match="JSON") as caught:
         check_checkpoint(folder)
     assert caught.value.where == str(folder / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"]
+)
+def test_a_file_that_cannot_be_read_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/proc/self/mem")  # reading its beginning fails for anybody
+    with pytest.raises(
+        PrerequisiteError, match=rf"^{name} cannot be read \(Input/output"
+    ) as caught:
+        check_checkpoint(folder)
+    assert caught.value.where == str(folder / name)
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -165,6 +188,34 @@ def test_tokens_outside_the_vocabulary_are_refused(
     with pytest.raises(IntegrityError, match=message) as caught:
         check_checkpoint(folder)
     assert caught.value.where == str(folder / "generation_config.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"<|endoftext|>": 59}, r"<\|endoftext\|> is 59, and the eos_token_id of .* is 60"),
+        ({"<|startoftranscript|>": 50_258}, "is 50258, and the decoder_start_token_id of .* is 61"),
+        ({"<|notimestamps|>": None}, r"it has no <\|notimestamps\|>, and the no_timestamps_token"),
+        ({"<|en|>": 63}, r"<\|en\|> is 63, not a token of the vocabulary"),
+        ({"<|transcribe|>": "x"}, "is x, not a token of the vocabulary"),
+    ],
+)
+def test_the_tokenizer_of_another_model_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    write(folder / "tokenizer.json", tokenizer(**changes))
+    with pytest.raises(IntegrityError, match=f"is another model's: .*{message}") as caught:
+        check_checkpoint(folder)
+    assert caught.value.where == str(folder / "tokenizer.json")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("added", [7, [7], [{"content": "<|en|>"}], [{"content": [], "id": 1}]])
+def test_a_tokenizer_whose_special_tokens_cannot_be_read_is_named(folder: Path, added: Any) -> None:
+    write(folder / "tokenizer.json", {"added_tokens": added})
+    with pytest.raises(IntegrityError, match="its added_tokens are not a list") as caught:
+        check_checkpoint(folder)
+    assert caught.value.where == str(folder / "tokenizer.json")
 
 
 def _without(made: dict[str, Any]) -> None:
@@ -217,6 +268,14 @@ def test_a_header_without_its_fields_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
     with pytest.raises(IntegrityError, match="its header lacks 'shape'"):
         check_checkpoint(folder)
+
+
+def test_a_header_that_is_nested_too_deeply_is_refused(folder: Path) -> None:
+    text = b"[" * 100_000
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(IntegrityError, match="its header cannot be read") as caught:
+        check_checkpoint(folder)
+    assert caught.value.where == str(folder / "model.safetensors")
 
 
 @settings(

@@ -92,6 +92,16 @@ def test_a_chapter_without_any_audio_is_named(tree: Tree) -> None:
         scanned(tree)
 
 
+@pytest.mark.parametrize("emptied", [["dev-other"], ["dev-clean", "dev-other"]])
+def test_a_part_without_any_clip_is_named(tree: Tree, emptied: list[str]) -> None:
+    for part in emptied:
+        shutil.rmtree(tree.root / part)
+        (tree.root / part).mkdir()
+    with pytest.raises(IntegrityError, match=f"folder {emptied[0]} holds no clips") as caught:
+        scanned(tree)
+    assert caught.value.where == str(tree.root / emptied[0])
+
+
 def test_a_clip_that_both_parts_have_is_refused(tree: Tree) -> None:
     shutil.copytree(tree.root / "dev-clean/174", tree.root / "dev-other/174")
     with pytest.raises(IntegrityError, match=r"174-50561-0000 is there twice, also as .*dev-clean"):

@@ -165,7 +165,16 @@ def test_what_is_no_manifest_is_refused_by_file(content: bytes, fault: str, tmp_
 
 def test_a_file_that_is_listed_twice_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path, [listed("a.wav"), listed("b.wav"), listed("a.wav")])
-    with pytest.raises(IntegrityError, match=r"it lists a\.wav 2 times"):
+    with pytest.raises(IntegrityError, match=r"it lists one file 2 times, as a\.wav\n"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("other", ["./a.wav", "/data/a.wav", "data/a.wav", "link.wav"])
+def test_two_names_of_one_file_are_told(other: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    path = saved(tmp_path, [listed("a.wav"), listed("b.wav"), listed(other)])
+    with pytest.raises(IntegrityError, match=f"it lists one file 2 times, as a.wav and {other}"):
         Manifest.read(path)
 
 

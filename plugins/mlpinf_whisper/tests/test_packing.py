@@ -16,7 +16,7 @@ from mlpinf_whisper import librispeech
 from mlpinf_whisper.clips import read_clip
 from mlpinf_whisper.librispeech import Utterance
 from mlpinf_whisper.manifest import NAME, Manifest
-from mlpinf_whisper.packing import group, join, pack
+from mlpinf_whisper.packing import count, group, join, pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +120,7 @@ def test_samples_are_named_and_listed_as_the_reference_does(tree: Tree, tmp_path
         assert (info.frames, info.samplerate, info.channels) == (entry.samples, RATE, 1)
         assert (info.format, info.subtype) == ("WAV", "PCM_16")
     assert steps == [(2, 11), (6, 11), (8, 11), (11, 11)]
+    assert count(utterances) == len(found)
 
 
 def test_a_bad_clip_ends_the_packing_with_its_name(tmp_path: Path) -> None:
@@ -127,4 +128,6 @@ def test_a_bad_clip_ends_the_packing_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(IntegrityError, match=r"a\.flac"):
         pack([Utterance("1-2-0000", tmp_path / "a.flac", "a")], tmp_path / "out")
+    with pytest.raises(IntegrityError, match=r"a\.flac"):
+        count([Utterance("1-2-0000", tmp_path / "a.flac", "a")])
     assert not (tmp_path / "out" / NAME).exists()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,6 +163,55 @@ def test_a_clip_over_30_s_in_the_manifest_is_refused_and_not_skipped(
     prepared.path.write_text(json.dumps(listed))
     with pytest.raises(IntegrityError, match=r"1-3_0\.wav lasts"):
         preprocessed(new_run(), Manifest.read(prepared.path))
+
+
+FILL = """
+import subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.events import EventWriter
+from mlpinf_core.scratch import Scratch
+from mlpinf_whisper.manifest import Manifest
+from mlpinf_whisper.samples import preprocessed
+
+root, manifest = map(Path, sys.argv[1:])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(root)], check=True)
+scratch = Scratch(root)
+run = SimpleNamespace(scratch=scratch, store=ArtifactStore(scratch), events=EventWriter())
+try:
+    preprocessed(run, Manifest.read(manifest))
+except PrerequisiteError as error:
+    print(error.what)
+print(sorted(path.name for path in scratch.preprocessed_data.glob("*whisper-waveforms-*")))
+"""
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
+
+
+def can_mount() -> bool:
+    if shutil.which(OWN_MOUNTS[0]) is None:
+        return False
+    mount = [*OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/tmp"]
+    return subprocess.run(mount, capture_output=True).returncode == 0
+
+
+def test_a_disk_that_fills_up_is_one_error_and_nothing_is_left(
+    prepared: Manifest, tmp_path: Path
+) -> None:
+    if not can_mount():
+        pytest.skip("mounting a small disk is not permitted here")
+    root = tmp_path / "small"
+    root.mkdir()
+    told = subprocess.run(
+        [*OWN_MOUNTS, sys.executable, "-c", FILL, str(root), str(prepared.path)],
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    what, left = told.stdout.splitlines()
+    assert what.startswith("there is no room to write ")
+    assert left == "[]"
 
 
 def test_progress_is_told(

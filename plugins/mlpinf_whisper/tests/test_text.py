@@ -48,11 +48,19 @@ def test_a_response_is_the_labels_of_the_text_and_counts_the_models_own_tokens(
 ) -> None:
     save_tokenizer(tmp_path, 50_256)
     answers = [np.array(ids, dtype=np.int32) for ids in ([0, 1, 2, 3], [2], [])]
-    found = outputs(WhisperTokenizer.load(tmp_path), answers)
+    found = outputs(WhisperTokenizer.load(tmp_path), answers, cap=10)
     assert [alphabet.decode(response) for response in found.data] == ["he was there ", "there", ""]
     assert all(response.dtype == np.int64 for response in found.data)
     assert found.n_tokens is not None
-    assert found.n_tokens.tolist() == [4, 1, 0]
+    assert found.n_tokens.tolist() == [5, 2, 2]  # with the end; LoadGen takes no fewer than 2
+
+
+def test_a_text_that_ran_into_the_cap_has_no_end_to_be_counted(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path, 50_256)
+    answers = [np.array(ids, dtype=np.int32) for ids in ([0, 1, 2, 3], [0, 1, 2])]
+    found = outputs(WhisperTokenizer.load(tmp_path), answers, cap=4)
+    assert found.n_tokens is not None
+    assert found.n_tokens.tolist() == [4, 4]
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

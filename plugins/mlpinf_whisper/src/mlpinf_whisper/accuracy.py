@@ -37,7 +37,8 @@ def score(samples: AudioSamples, log: AccuracyLog) -> Mapping[str, float]:
             raise AccuracyError(
                 f"the answer to sample {row} is no transcript: {error}", where=str(log.path)
             ) from error
-    references = [alphabet.restrict(samples.references[row]) for row in rows]
+    transcripts = samples.references
+    references = [alphabet.restrict(transcripts[row]) for row in rows]
     found = wer.word_errors(hypotheses, references)
     if not found.words:
         raise AccuracyError("the references have no words", where=str(log.path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -13,9 +13,6 @@ from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
 from mlpinf_whisper.torch_settings import TorchSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NAME: Final = "whisper"
 CTRANSLATE2: Final = "ctranslate2"
@@ -67,8 +64,15 @@ LARGE_V3: Final = FolderSource(
 
 TINY_SAMPLES: Final = 24
 """Samples of the tiny variant."""
+_TINY_ACCURACY: Final = 97.8471
+"""What tiny.en reaches on them in float32, with either backend; int8 reaches 97.5501."""
 _P90_QUERIES: Final = 70
 """Early stopping wants 64 queries at p90 when none is over the limit; some to spare."""
+
+_WHOLE: Final = {"token_latencies": False}
+"""No round has another scenario than Offline for this benchmark. The others time a whole answer."""
+_SERVER_MS: Final = 10_000
+"""Server's latency limit, our own."""
 
 
 @attrs.frozen
@@ -107,8 +111,8 @@ class CTranslate2Settings:
     )
     replicas: int = setting(
         0,
-        "Batches decoded at the same time, on one copy of the weights; 0 is one a core, and 1 in "
-        "SingleStream and MultiStream, where there is one query at a time, and on a CUDA device.",
+        "Batches decoded at the same time, on one copy of the weights; 0 is one a core of a CPU, "
+        "one for 8 cores with the full model, and 1 in SingleStream, MultiStream and on CUDA.",
         validator=attrs.validators.ge(0),
     )
     threads: int = setting(
@@ -120,14 +124,8 @@ class CTranslate2Settings:
 
 
 def _tiny() -> VariantSpec:
-    # No round has another scenario than Offline for this benchmark. The others measure a whole
-    # transcript's latency, at p90, so that 64 queries are enough on a machine of a few samples/s.
-    p90 = {
-        "token_latencies": False,
-        "target_latency_percentile": 90,
-        "min_query_count": _P90_QUERIES,
-    }
-    streams = {"loadgen": {"token_latencies": False}}
+    # At p90, 64 queries are enough on a machine of a few samples/s.
+    p90 = {**_WHOLE, "target_latency_percentile": 90, "min_query_count": _P90_QUERIES}
     return VariantSpec(
         summary=f"Whisper tiny.en, {TINY_SAMPLES} samples packed from public-domain speech",
         backend=CTRANSLATE2,
@@ -139,18 +137,15 @@ def _tiny() -> VariantSpec:
         },
         scenario_defaults={
             Scenario.OFFLINE: {"loadgen": {"min_query_count": TINY_SAMPLES}},
-            Scenario.SINGLE_STREAM: streams,
+            Scenario.SINGLE_STREAM: {"loadgen": _WHOLE},
             Scenario.MULTI_STREAM: {"loadgen": p90},
             Scenario.SERVER: {
-                "loadgen": {**p90, "target_latency_ms": 10_000},
+                "loadgen": {**p90, "target_latency_ms": _SERVER_MS},
                 "run": {"server_load": 0.4},
             },
         },
-        accuracy={"99": {"ACCURACY": Limit(lower=_TINY_ACCURACY)}},
+        accuracy={"99": {"ACCURACY": Limit(lower=round(0.99 * _TINY_ACCURACY, 4))}},
     )
-
-
-_TINY_ACCURACY: Final = 90.0
 
 
 def _full() -> VariantSpec:
@@ -158,15 +153,17 @@ def _full() -> VariantSpec:
         summary="Whisper large-v3 on LibriSpeech dev-clean and dev-other, 1633 samples",
         backend=CTRANSLATE2,
         sources=(DEV_CLEAN, DEV_OTHER, LARGE_V3),
-        defaults={"sut": {"max_batch_size": 32, "max_wait_ms": 20}},
-        scenario_defaults=_no_token_latencies(),
+        defaults={
+            # On a CPU, a clip of a batch takes half a gigabyte and many seconds.
+            "sut": {"max_batch_size": 8, "max_wait_ms": 20},
+            "run": {"hang_timeout": 3600},
+        },
+        scenario_defaults={
+            Scenario.SERVER: {"loadgen": {**_WHOLE, "target_latency_ms": _SERVER_MS}},
+            Scenario.SINGLE_STREAM: {"loadgen": _WHOLE},
+            Scenario.MULTI_STREAM: {"loadgen": _WHOLE},
+        },
     )
-
-
-def _no_token_latencies() -> Mapping[Scenario, Mapping[str, object]]:
-    """Outside Offline, which the rules know, a sample is answered whole: that is what is timed."""
-    others = (Scenario.SERVER, Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
-    return {scenario: {"loadgen": {"token_latencies": False}} for scenario in others}
 
 
 @functools.cache

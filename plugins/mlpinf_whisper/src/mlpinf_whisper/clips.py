@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.errors import IntegrityError
+from mlpinf_whisper.files import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
     import soundfile
-
-    from mlpinf_core.hashing import HashMemory
 
 SAMPLE_RATE: Final = 16_000
 """Samples a second of every clip of the benchmark."""
@@ -48,17 +48,10 @@ def read_clip(path: Path, *, longest: int = _ANY_LENGTH) -> npt.NDArray[np.int16
         IntegrityError: it is empty, cut off, damaged, not WAV or FLAC, not mono, not 16 kHz, not
             16-bit, or longer than ``longest``.
     """
-    import soundfile
-
     head = _head(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            _check_form(path, file, longest)
-            samples: npt.NDArray[np.int16] = file.read(dtype="int16")
-            declared = file.frames
-    except soundfile.LibsndfileError as error:
-        fault = f"is no WAV or FLAC that can be read ({error.error_string.rstrip('.')})"
-        raise _refusal(path, fault, _RESTORE) from error
+    with _opened(path, longest) as file:
+        samples: npt.NDArray[np.int16] = file.read(dtype="int16")
+        declared = file.frames
     if len(samples) != declared:  # a decoder may stop early and not say so
         fault = f"is cut off: {len(samples)} of {declared} samples are there"
         raise _refusal(path, fault, _RESTORE)
@@ -67,26 +60,30 @@ def read_clip(path: Path, *, longest: int = _ANY_LENGTH) -> npt.NDArray[np.int16
     return samples
 
 
-def checksums(memory: HashMemory, paths: Iterable[Path]) -> dict[Path, str]:
-    """The sha256 of every file, each hashed once.
+def clip_length(path: Path) -> int:
+    """The samples that a WAV or FLAC file says it holds; they are not read.
 
     Raises:
-        PrerequisiteError: one is missing or cannot be read; names it.
+        PrerequisiteError: there is no such file, or it cannot be read.
+        IntegrityError: what :func:`read_clip` would say of its header.
     """
+    _head(path)
+    with _opened(path, _ANY_LENGTH) as file:
+        return int(file.frames)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, longest: int) -> Iterator[soundfile.SoundFile]:
+    """The file, of the right form; what the decoder refuses is one error."""
+    import soundfile
+
     try:
-        return memory.sha256_all(paths)
-    except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> PrerequisiteError:
-    if isinstance(error, FileNotFoundError):
-        return PrerequisiteError(f"{path.name} is missing", where=str(path), remedy=_RESTORE)
-    return PrerequisiteError(
-        f"{path.name} cannot be read ({error.strerror or error})",
-        where=str(path),
-        remedy="put a file there that this user may read",
-    )
+        with soundfile.SoundFile(path) as file:
+            _check_form(path, file, longest)
+            yield file
+    except soundfile.LibsndfileError as error:
+        fault = f"is no WAV or FLAC that can be read ({error.error_string.rstrip('.')})"
+        raise _refusal(path, fault, _RESTORE) from error
 
 
 def _refusal(path: Path, fault: str, remedy: str) -> IntegrityError:
@@ -101,7 +98,7 @@ def _head(path: Path) -> bytes:
             if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
                 _check_chunks(path, file, path.stat().st_size)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not head:
         raise _refusal(path, "is empty", _RESTORE)
     return head

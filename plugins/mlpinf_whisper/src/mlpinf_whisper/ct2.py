@@ -2,82 +2,95 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from mlpinf_core.errors import BackendError
-from mlpinf_core.machine import usable_processors
+from mlpinf_core.errors import BackendError, ConfigurationError, PrerequisiteError
 from mlpinf_whisper import mel, text
-from mlpinf_whisper.samples import AudioSamples
+from mlpinf_whisper.staged import Split, StagedBackend
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mlpinf_core.context import Run
-    from mlpinf_core.protocols import Outputs
     from mlpinf_whisper.benchmarks import CTranslate2Settings
-
-_WARM_UP: Final = 2
-"""Clips in the warm-up batch."""
+    from mlpinf_whisper.samples import AudioSamples
 
 
 def make(run: Run, samples: AudioSamples, engine: Path) -> CTranslate2Backend:
     """The backend of a run.
 
-    Two batches on a core each are faster than one on two: the decoder's small products leave a
-    core idle now and then. Where there is one query at a time there is one batch, and all cores
-    work on it.
+    Raises:
+        PrerequisiteError: a CUDA device is asked for, and there is none.
+        ConfigurationError: the device does not compute in the type that is asked for.
     """
     settings: CTranslate2Settings = run.config.backend
     device = _device(settings.device)
-    cores = usable_processors()
-    one = run.workload.scenario.is_stream or device == "cuda"
-    replicas = settings.replicas or (1 if one else cores)
-    compute_type = settings.compute_type
-    if compute_type == "auto":
-        compute_type = "float16" if device == "cuda" else "int8"
+    split = Split.of(run, device)
     return CTranslate2Backend(
         engine=engine,
         samples=samples,
         max_output_tokens=run.config.benchmark.max_output_tokens,
         device=device,
-        compute_type=compute_type,
-        replicas=replicas,
-        threads=settings.threads or max(1, cores // replicas),
+        compute_type=_compute_type(settings.compute_type, device),
+        replicas=split.replicas,
+        threads=split.threads,
     )
 
 
 def _device(wanted: str) -> str:
-    if wanted != "auto":
+    if wanted == "cpu":
         return wanted
     import ctranslate2
 
-    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    if ctranslate2.get_cuda_device_count():
+        return "cuda"
+    if wanted == "auto":
+        return "cpu"
+    raise PrerequisiteError(
+        "CTranslate2 finds no CUDA device",
+        where="backend.device",
+        remedy="check the driver, or set backend.device to cpu",
+    )
 
 
-@attrs.define(eq=False)
-class CTranslate2Backend:
-    """An engine and the clips it hears. Thread-safe: ``replicas`` batches at the same time.
+def _compute_type(wanted: str, device: str) -> str:
+    import ctranslate2
 
-    Its three stages are methods of their own, so that a pipeline overlaps them.
+    if wanted == "auto":
+        wanted = "float16" if device == "cuda" else "int8"
+    supported = ctranslate2.get_supported_compute_types(device)
+    if wanted not in supported:
+        raise ConfigurationError(
+            f"CTranslate2 does not compute in {wanted} on this {device}",
+            where="backend.compute_type",
+            remedy=f"set it to auto or one of {', '.join(sorted(supported))}",
+        )
+    return wanted
+
+
+@attrs.define(eq=False, kw_only=True)
+class CTranslate2Backend(StagedBackend):
+    """An engine and the clips it hears.
+
+    Attributes:
+        engine: a folder in CTranslate2's format.
+        compute_type: what it computes with.
     """
 
     engine: Path
-    samples: AudioSamples
-    max_output_tokens: int
-    device: str
     compute_type: str
-    replicas: int
-    threads: int
     _model: Any = None
-    _tokenizer: text.WhisperTokenizer | None = None
 
     def load(self) -> None:
-        """Load the engine and its tokenizer."""
+        """Load the engine and its tokenizer.
+
+        Raises:
+            BackendError: the engine cannot be loaded.
+        """
         import ctranslate2
 
         self._tokenizer = text.WhisperTokenizer.load(self.engine)
@@ -96,12 +109,6 @@ class CTranslate2Backend:
                 remedy="if the files are damaged, fetch or convert the model again",
             ) from error
 
-    def warm_up(self) -> None:
-        """A small batch on every replica."""
-        indices = np.arange(min(_WARM_UP, len(self.samples)))
-        with ThreadPoolExecutor(self.replicas) as pool:
-            list(pool.map(lambda _: self.infer(indices), range(self.replicas)))
-
     def close(self) -> None:
         """Free the engine."""
         self._model = None
@@ -109,30 +116,21 @@ class CTranslate2Backend:
     def features(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Spectrograms of clips, float32 [n, mels, 3000]."""
         waveforms = [self.samples.waveform(int(index)) for index in indices]
-        return mel.log_mel(waveforms, self._model.n_mels)
+        return mel.log_mel(waveforms, self._loaded().n_mels)
 
     def generate(self, features: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int32]]:
         """What the model hears: ids of text, int32 [tokens] for each clip."""
         import ctranslate2
 
-        tokenizer = self._ready()
-        results = self._model.generate(
+        results = self._loaded().generate(
             ctranslate2.StorageView.from_array(features),
-            [list(tokenizer.prompt)] * len(features),
+            [list(self.tokenizer.prompt)] * len(features),
             beam_size=1,
             max_length=2 * self.max_output_tokens,  # CTranslate2 gives the answer half of it
         )
         return [np.array(result.sequences_ids[0], dtype=np.int32) for result in results]
 
-    def outputs(self, answers: list[npt.NDArray[np.int32]]) -> Outputs:
-        """Answers as responses."""
-        return text.outputs(self._ready(), answers)
-
-    def infer(self, indices: npt.NDArray[np.int64]) -> Outputs:
-        """All three stages, one after the other."""
-        return self.outputs(self.generate(self.features(indices)))
-
-    def _ready(self) -> text.WhisperTokenizer:
-        if self._tokenizer is None:
+    def _loaded(self) -> Any:
+        if self._model is None:
             raise RuntimeError("the backend is used before it was loaded")
-        return self._tokenizer
+        return self._model

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_whisper.files import reading
 
 _VERSION: Final = 6
 _TYPES: Final = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}
@@ -47,14 +48,16 @@ class Ct2File:
         """Read all that is in the file.
 
         Raises:
-            PrerequisiteError: there is no such file.
+            PrerequisiteError: there is no such file, or it cannot be read.
             IntegrityError: it is not a whole model file of this version.
         """
-        if not path.is_file():
-            raise PrerequisiteError("the CTranslate2 model is missing", where=str(path))
-        if path.stat().st_size == 0:
-            raise IntegrityError("the CTranslate2 model is empty", where=str(path))
-        cursor = _Cursor(np.memmap(path, dtype=np.uint8, mode="r"), path)
+        with reading(path):
+            if not path.is_file():
+                raise PrerequisiteError("the CTranslate2 model is missing", where=str(path))
+            if path.stat().st_size == 0:
+                raise IntegrityError("the CTranslate2 model is empty", where=str(path))
+            content = np.memmap(path, dtype=np.uint8, mode="r")
+        cursor = _Cursor(content, path)
         version = cursor.number("I")
         if version != _VERSION:
             raise cursor.damaged(f"its binary version is {version}, and {_VERSION} can be read")

@@ -10,7 +10,7 @@ from mlpinf_core.hashing import JSON, HashMemory, digest
 from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Variant
 from mlpinf_whisper import benchmarks, librispeech, manifest, packing, tiny
-from mlpinf_whisper.clips import checksums
+from mlpinf_whisper.files import checksums
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -47,14 +47,19 @@ def dataset(run: Run) -> Manifest:
             )
         return _from_clips(run, _TINY, tiny.utterances())
     found = _from_archives(run, None) if path is None else _from_folder(run, path)
+    _require_size(run, len(found), path or found.path)
+    return found
+
+
+def _require_size(run: Run, found: int, where: Path) -> None:
+    """Refuse what is not all of the data set."""
     wanted = run.rules.dataset_size
-    if len(found) != wanted:
+    if found != wanted:
         raise IntegrityError(
-            f"the data set has {len(found)} samples, and the rules ask for {wanted}",
-            where=str(path or found.path),
+            f"the data set has {found} samples, and the rules ask for {wanted}",
+            where=str(where),
             remedy=f"set {_SETTING} to all of {' and '.join(librispeech.PARTS)}, or leave it out",
         )
-    return found
 
 
 def _from_folder(run: Run, folder: Path) -> Manifest:
@@ -62,7 +67,7 @@ def _from_folder(run: Run, folder: Path) -> Manifest:
     if (folder / manifest.NAME).is_file():
         return Manifest.read(folder / manifest.NAME)
     if parts := librispeech.find_parts(folder):
-        return _from_clips(run, _FULL, librispeech.scan(parts))
+        return _from_clips(run, _FULL, librispeech.scan(parts), folder)
     if any((folder / source.name).is_file() for source in _archives()):
         return _from_archives(run, folder)
     fault = "the folder of the data set is missing"
@@ -76,14 +81,24 @@ def _from_folder(run: Run, folder: Path) -> Manifest:
     )
 
 
-def _from_clips(run: Run, name: str, utterances: Sequence[Utterance]) -> Manifest:
-    """Clips known by what they hold, not by where they lie; each is hashed once."""
+def _from_clips(
+    run: Run, name: str, utterances: Sequence[Utterance], whole: Path | None = None
+) -> Manifest:
+    """Clips known by what they hold, not by where they lie; each is hashed once.
+
+    Where ``whole`` says what folder is to be all of the data set, that is seen before any of it is
+    packed.
+    """
     memory = HashMemory(run.scratch.preprocessed_data / f".{name}.sha256.json")
     hashes = checksums(memory, {utterance.path for utterance in utterances})
     clips = [[one.name, hashes[one.path], one.transcript] for one in utterances]
-    return _packed(
-        run, name, {"clips": digest(clips)}, lambda directory: _pack(run, utterances, directory)
-    )
+
+    def make(directory: Path) -> None:
+        if whole is not None:
+            _require_size(run, packing.count(utterances), whole)
+        _pack(run, utterances, directory)
+
+    return _packed(run, name, {"clips": digest(clips)}, make)
 
 
 def _from_archives(run: Run, folder: Path | None) -> Manifest:

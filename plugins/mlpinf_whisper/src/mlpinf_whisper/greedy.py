@@ -91,7 +91,6 @@ class GreedyDecoder:
         if cuda:
             torch.cuda.synchronize()  # weights and cache are there, whatever stream reads them
 
-    @torch.inference_mode()
     def record(self) -> None:
         """Record the steps of all batch sizes and lengths as CUDA graphs; nothing on a CPU."""
         if self._decoder.device.type != "cuda" or not self._decoding.cuda_graphs:
@@ -99,14 +98,13 @@ class GreedyDecoder:
         prompt = self._decoding.prompt
         lengths = range(_up(len(prompt) + 1), self._state.cache.length + 1, _LENGTH_MULTIPLE)
         pool = torch.cuda.graph_pool_handle()
-        with self._lock, self._stream.current():
+        with torch.inference_mode(), self._lock, self._stream.current():
             for length in lengths:
                 for rows in reversed(self._sizes):
                     self._state.begin(prompt, self._decoding.end_token, rows)
                     step = functools.partial(self._eager_step, rows, length)
                     self._graphs[rows, length] = _record(step, pool)
 
-    @torch.inference_mode()
     def generate(self, features: torch.Tensor) -> list[npt.NDArray[np.int32]]:
         """Decode clips.
 
@@ -117,7 +115,7 @@ class GreedyDecoder:
             The text's tokens of each clip, int32: neither prompt nor end token is among them.
         """
         found: list[npt.NDArray[np.int32]] = []
-        with self._lock, self._stream.current():
+        with torch.inference_mode(), self._lock, self._stream.current():
             for batch in _pieces(features, self._decoding.max_batch_size):
                 self._encode(batch)
                 found += self._decode(len(batch))
@@ -232,7 +230,8 @@ class _State:
 
     def ended(self, rows: int) -> npt.NDArray[np.bool_]:
         """Which of the first rows have ended; waits for the device."""
-        return self.finished[:rows].cpu().numpy()
+        ended: npt.NDArray[np.bool_] = self.finished[:rows].cpu().numpy()
+        return ended
 
     def compact(self, active: npt.NDArray[np.int64], rows: int) -> npt.NDArray[np.int64]:
         """Swap rows so that the active ones are among the first ``rows``.

@@ -7,6 +7,7 @@ file, and not a stack trace out of the middle of a model's construction.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_whisper.files import reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,15 @@ _HEADER_LIMIT: Final = 100_000_000
 _ITEM_SIZES: Final = {"F32": 4, "F16": 2, "BF16": 2}
 _TIED: Final = "proj_out.weight"
 """The output projection: the same tensor as the token embedding, so often left out."""
+
+_SPECIAL: Final = {
+    "<|startoftranscript|>": "decoder_start_token_id",
+    "<|endoftext|>": "eos_token_id",
+    "<|notimestamps|>": "no_timestamps_token_id",
+}
+"""Tokens that decoding begins and ends with, and what the generation configuration calls them."""
+_ENGLISH: Final = ("<|en|>", "<|transcribe|>")
+"""Tokens that a multilingual model's prompt has besides."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -123,21 +134,22 @@ def check_checkpoint(folder: Path) -> WhisperSizes:
         The model's sizes.
 
     Raises:
-        PrerequisiteError: the folder or a file of it is missing.
+        PrerequisiteError: the folder or a file of it is missing, or cannot be read.
         IntegrityError: a file is damaged, truncated, or does not fit the others.
     """
-    if not folder.is_dir():
-        raise PrerequisiteError(
-            "the checkpoint is not a folder",
-            where=str(folder),
-            remedy="give the folder that holds its config.json",
-        )
+    with reading(folder):
+        if not folder.is_dir():
+            raise PrerequisiteError(
+                "the checkpoint is not a folder",
+                where=str(folder),
+                remedy="give the folder that holds its config.json",
+            )
     config = read_json(folder / CONFIG)
     if config.get("model_type") != "whisper":
         raise _damaged(folder / CONFIG, f"its model_type is {config.get('model_type')!r}")
     sizes = WhisperSizes.of(config, folder / CONFIG)
-    _check_generation(folder / GENERATION_CONFIG, sizes)
-    read_json(folder / TOKENIZER)
+    generation = _generation(folder / GENERATION_CONFIG, sizes)
+    _check_tokenizer(folder / TOKENIZER, generation, sizes)
     _check_tensors(folder, sizes.shapes())
     return sizes
 
@@ -146,30 +158,64 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of a checkpoint.
 
     Raises:
-        PrerequisiteError: it is missing.
+        PrerequisiteError: it is missing, or cannot be read.
         IntegrityError: it is not JSON, or not an object.
     """
-    if not path.is_file():
-        raise _missing(path)
+    with reading(path):
+        if not path.is_file():
+            raise _missing(path)
+        content = path.read_bytes()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise _damaged(path, "it is not a JSON object")
     return found
 
 
-def _check_generation(path: Path, sizes: WhisperSizes) -> None:
-    """Token ids that decoding needs: they are in the vocabulary."""
+def _generation(path: Path, sizes: WhisperSizes) -> dict[str, Any]:
+    """The generation configuration; its token ids are in the vocabulary."""
     config = read_json(path)
-    for key in ("decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"):
+    for key in _SPECIAL.values():
         if not _is_token(config.get(key), sizes):
             raise _damaged(path, f"{key} is {config.get(key)!r}, not a token of the vocabulary")
     for key in ("suppress_tokens", "begin_suppress_tokens"):
         tokens = config.get(key) or []
         if not isinstance(tokens, list) or not all(_is_token(token, sizes) for token in tokens):
             raise _damaged(path, f"{key} is not a list of tokens of the vocabulary")
+    return config
+
+
+def _check_tokenizer(path: Path, generation: Mapping[str, Any], sizes: WhisperSizes) -> None:
+    """The tokenizer is this model's: decoding takes the ids of its special tokens."""
+    ids = _special_ids(path)
+    for token, key in _SPECIAL.items():
+        if ids.get(token) != generation[key]:
+            has = f"{token} is {ids[token]}" if token in ids else f"it has no {token}"
+            raise _another(
+                path, f"{has}, and the {key} of {GENERATION_CONFIG} is {generation[key]}"
+            )
+    for token in _ENGLISH:
+        if token in ids and not _is_token(ids[token], sizes):
+            raise _another(path, f"{token} is {ids[token]}, not a token of the vocabulary")
+
+
+def _special_ids(path: Path) -> dict[str, Any]:
+    """The ids of a tokenizer's tokens that are no text."""
+    listed = read_json(path).get("added_tokens")
+    try:
+        return {token["content"]: token["id"] for token in listed or ()}
+    except (TypeError, KeyError) as error:
+        raise _damaged(path, "its added_tokens are not a list of contents and ids") from error
+
+
+def _another(path: Path, how: str) -> IntegrityError:
+    return IntegrityError(
+        f"the tokenizer is another model's: {how}",
+        where=str(path),
+        remedy="put the tokenizer.json there that belongs to the weights",
+    )
 
 
 def _is_token(value: Any, sizes: WhisperSizes) -> bool:
@@ -209,19 +255,11 @@ def safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file, by name.
 
     Raises:
-        PrerequisiteError: there is no such file.
+        PrerequisiteError: there is no such file, or it cannot be read.
         IntegrityError: the header is damaged, a tensor is not floating-point, or the file is
             shorter or longer than its header says.
     """
-    if not path.is_file():
-        raise _missing(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == len(b"<u8 size") else None
-        if length is None or length > min(size - len(start), _HEADER_LIMIT):
-            raise _damaged(path, "it is truncated, or not a safetensors file")
-        text = file.read(length)
+    start, text, size = _header(path)
     try:
         header = json.loads(text)
         shapes, end = {}, 0
@@ -230,20 +268,28 @@ def safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
                 continue
             shapes[name], stop = _entry(name, entry)
             end = max(end, stop)
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"its header cannot be read: {error}") from error
     except KeyError as error:
         raise _damaged(path, f"its header lacks {error} of a tensor") from error
-    whole = len(start) + length + end
+    whole = start + len(text) + end
     if size != whole:
         raise _damaged(path, f"it has {size} bytes, and its header says {whole}")
     return shapes
+
+
+def _header(path: Path) -> tuple[int, bytes, int]:
+    """Where a safetensors file's header begins, its text, and the file's size."""
+    with reading(path):
+        if not path.is_file():
+            raise _missing(path)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == len(b"<u8 size") else None
+            if length is None or length > min(size - len(start), _HEADER_LIMIT):
+                raise _damaged(path, "it is truncated, or not a safetensors file")
+            return len(start), file.read(length), size
 
 
 def _entry(name: str, entry: Mapping[str, Any]) -> tuple[tuple[int, ...], int]:

@@ -81,13 +81,16 @@ def scan(parts: Iterable[Path]) -> list[Utterance]:
     Names sort as text, so that the order is nobody's but theirs: not the file system's.
 
     Raises:
-        IntegrityError: a transcript without audio, audio without a transcript, a line that is no
-            transcript, or a clip that is there twice; names the file.
+        IntegrityError: a folder without any clip, a transcript without audio, audio without a
+            transcript, a line that is no transcript, or a clip that is there twice; names the file.
         PrerequisiteError: a transcript file cannot be read.
     """
     found: dict[str, Utterance] = {}
     for part in parts:
-        for folder in sorted({path.parent for path in part.rglob("*") if _belongs(path)}):
+        chapters = sorted({path.parent for path in part.rglob("*") if _belongs(path)})
+        if not chapters:
+            raise _refusal(part, f"LibriSpeech's folder {part.name} holds no clips", _AGAIN)
+        for folder in chapters:
             for utterance in _chapter(folder):
                 if other := found.get(utterance.name):
                     fault = f"the clip {utterance.name} is there twice, also as {other.path}"

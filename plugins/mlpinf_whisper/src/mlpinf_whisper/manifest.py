@@ -8,7 +8,7 @@ that it had in a container, is read all the same.
 from __future__ import annotations
 
 import json
-from collections import Counter
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,14 +78,13 @@ class Manifest:
         if not samples:
             raise _refusal(path, "it lists no sample")
         files = [sample.files[0] for sample in samples]
-        for fname, times in Counter(file.fname for file in files).items():
-            if times > 1:
-                raise _refusal(path, f"it lists {fname} {times} times")
+        paths = [_resolve(path.parent, file.fname) for file in files]
+        _refuse_doubles(path, files, paths)
         return cls(
             path,
             tuple(
-                Entry(sample.transcript, _resolve(path.parent, file.fname), file.num_samples)
-                for sample, file in zip(samples, files, strict=True)
+                Entry(sample.transcript, there, file.num_samples)
+                for sample, file, there in zip(samples, files, paths, strict=True)
             ),
         )
 
@@ -163,6 +162,17 @@ def _parsed(path: Path) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise _refusal(path, f"it is not JSON ({error})") from error
+
+
+def _refuse_doubles(path: Path, files: Sequence[_File], paths: Sequence[Path]) -> None:
+    """Two samples are two files, however their names are written or linked."""
+    names: dict[str, list[str]] = {}
+    for file, there in zip(files, paths, strict=True):
+        names.setdefault(os.path.realpath(there), []).append(file.fname)
+    for same in names.values():
+        if len(same) > 1:
+            each = same if len(set(same)) > 1 else same[:1]
+            raise _refusal(path, f"it lists one file {len(same)} times, as {' and '.join(each)}")
 
 
 def _refusal(path: Path, fault: str) -> IntegrityError:

@@ -37,7 +37,6 @@ class LogMel:
             (_AT_A_TIME, N_SAMPLES), dtype=torch.int16, pin_memory=device.type == "cuda"
         )
 
-    @torch.inference_mode()
     def __call__(self, waveforms: Sequence[npt.NDArray[np.int16]]) -> torch.Tensor:
         """The spectrograms of clips.
 
@@ -51,7 +50,7 @@ class LogMel:
             ValueError: a clip is longer than 30 s.
         """
         shape = (len(waveforms), len(self._filters), FRAMES)
-        with self._lock, self._stream.current():
+        with torch.inference_mode(), self._lock, self._stream.current():
             found = torch.empty(shape, device=self._device)
             for first in range(0, len(waveforms), _AT_A_TIME):
                 part = waveforms[first : first + _AT_A_TIME]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpinf_whisper import manifest
-from mlpinf_whisper.clips import SAMPLE_RATE, read_clip
+from mlpinf_whisper.clips import SAMPLE_RATE, clip_length, read_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,6 +58,18 @@ def group(seconds: Sequence[float]) -> list[list[int]]:
     return groups
 
 
+def count(utterances: Iterable[Utterance]) -> int:
+    """How many samples a data set packs to, from its clips' headers alone.
+
+    Raises:
+        PrerequisiteError: a clip cannot be used; names its file.
+    """
+    return sum(
+        len(group([clip_length(utterance.path) / SAMPLE_RATE for utterance in chapter]))
+        for chapter in _chapters(utterances).values()
+    )
+
+
 def join(clips: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int16]:
     """The clips of a sample with silence between, int16 [samples]."""
     silence = np.zeros(int(SILENCE_SECONDS * SAMPLE_RATE), dtype=np.int16)
@@ -84,9 +96,7 @@ def pack(
     """
     import soundfile
 
-    chapters: dict[str, list[Utterance]] = {}
-    for utterance in utterances:
-        chapters.setdefault(utterance.chapter, []).append(utterance)
+    chapters = _chapters(utterances)
     total, done = sum(map(len, chapters.values())), 0
     (directory / manifest.FOLDER).mkdir()
     entries = []
@@ -102,3 +112,11 @@ def pack(
         if progress:
             progress(done, total)
     manifest.write(directory, entries)
+
+
+def _chapters(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
+    """The clips of each chapter, in the order of the chapters' first."""
+    chapters: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        chapters.setdefault(utterance.chapter, []).append(utterance)
+    return chapters

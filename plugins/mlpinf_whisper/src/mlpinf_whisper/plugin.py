@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.hookspecs import hookimpl
 from mlpinf_whisper import benchmarks as declared
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import Sut
-    from mlpinf_whisper.ct2 import CTranslate2Backend
     from mlpinf_whisper.manifest import Manifest
     from mlpinf_whisper.samples import AudioSamples
-    from mlpinf_whisper.torch_backend import TorchBackend
+    from mlpinf_whisper.staged import StagedBackend
+
+_FEATURE_SHARE: Final = 16
+"""Batches decoded at the same time that one thread makes features for, with room to spare: even the
+tiny model takes some 80 times as long for a clip as its features do."""
 
 
 @hookimpl
@@ -49,7 +52,7 @@ def preprocess(run: Run, dataset: Manifest) -> AudioSamples:
 
 
 @hookimpl
-def build_backend(run: Run, samples: AudioSamples) -> CTranslate2Backend | TorchBackend | None:
+def build_backend(run: Run, samples: AudioSamples) -> StagedBackend | None:
     """The backend that was chosen, its model folder ready."""
     from mlpinf_whisper import engines
 
@@ -65,7 +68,7 @@ def build_backend(run: Run, samples: AudioSamples) -> CTranslate2Backend | Torch
 
 
 @hookimpl
-def make_sut(run: Run, backend: CTranslate2Backend | TorchBackend, samples: AudioSamples) -> Sut:
+def make_sut(run: Run, backend: StagedBackend, samples: AudioSamples) -> Sut:
     """A pipeline: features of the next batch and text of the last one while this one is decoded."""
     from mlpinf_core.suts.inline import InlineSut
     from mlpinf_core.suts.ordering import longest_first
@@ -77,7 +80,7 @@ def make_sut(run: Run, backend: CTranslate2Backend | TorchBackend, samples: Audi
     if scenario.is_stream:  # one query at a time: there is nothing to overlap it with
         return InlineSut(run.responder, backend.infer, max_batch_size=settings.max_batch_size)
     stages = [
-        Stage("features", backend.features),
+        Stage("features", backend.features, workers=1 + backend.replicas // _FEATURE_SHARE),
         Stage("decode", backend.generate, workers=backend.replicas),
         Stage("text", backend.outputs),
     ]

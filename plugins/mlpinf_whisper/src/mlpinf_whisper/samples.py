@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from mlpinf_core.errors import IntegrityError
 from mlpinf_core.hashing import JSON, HashMemory, digest
-from mlpinf_whisper.clips import LONGEST, checksums, read_clip
+from mlpinf_whisper.clips import LONGEST, read_clip
+from mlpinf_whisper.files import checksums
 from mlpinf_whisper.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mlpinf_core.context import Run
@@ -90,12 +91,21 @@ def preprocessed(run: Run, manifest: Manifest) -> AudioSamples:
 
 
 def write(run: Run, manifest: Manifest, directory: Path) -> None:
-    """Check every clip of a data set, and write them one after the other."""
+    """Check every clip of a data set, and write them one after the other.
+
+    Raises:
+        PrerequisiteError: a clip is missing or cannot be read.
+        IntegrityError: a clip is not what it should be.
+        OSError: there is no room. A file mapped before it is written would end the process.
+    """
     lengths = np.array([entry.samples for entry in manifest.entries], dtype=np.int64)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    audio = np.lib.format.open_memmap(
-        directory / _AUDIO, mode="w+", dtype=np.int16, shape=(int(offsets[-1]),)
-    )
+    _save(directory / _OFFSETS, offsets.dtype, len(offsets), [offsets])
+    _save(directory / _AUDIO, np.dtype(np.int16), int(offsets[-1]), _clips(run, manifest))
+
+
+def _clips(run: Run, manifest: Manifest) -> Iterator[npt.NDArray[np.int16]]:
+    """The clips of a data set, each checked."""
     for number, entry in enumerate(manifest.entries):
         clip = read_clip(entry.path, longest=LONGEST)
         if len(clip) != entry.samples:
@@ -104,11 +114,22 @@ def write(run: Run, manifest: Manifest, directory: Path) -> None:
                 where=str(entry.path),
                 remedy="put the clip there that the manifest lists, or prepare the data set again",
             )
-        audio[offsets[number] : offsets[number + 1]] = clip
+        yield clip
         if number % _EVERY == 0 or number + 1 == len(manifest):
             run.events.step("checking clips", number + 1, len(manifest))
-    audio.flush()
-    np.save(directory / _OFFSETS, offsets)
+
+
+def _save(
+    path: Path, dtype: np.dtype[Any], length: int, pieces: Iterable[npt.NDArray[Any]]
+) -> None:
+    """Write pieces of that many items in all as one array in NumPy's format, in order."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            # NumPy's own tofile does not say why a write failed.
+            file.write(np.ascontiguousarray(piece, dtype).data)
 
 
 def _inputs(run: Run, manifest: Manifest) -> Mapping[str, JSON]:

@@ -22,6 +22,7 @@ FILE: Final = "tokenizer.json"
 _END: Final = "<|endoftext|>"
 _ENGLISH_ONLY: Final = ("<|startoftranscript|>", "<|notimestamps|>")
 _MULTILINGUAL: Final = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
+_LEAST_TOKENS: Final = 2
 #: In the vocabulary of the multilingual models, which has one more entry below it.
 _MULTILINGUAL_END: Final = 50_257
 
@@ -73,15 +74,23 @@ class WhisperTokenizer:
         return texts
 
 
-def outputs(tokenizer: WhisperTokenizer, answers: Sequence[npt.NDArray[np.int32]]) -> Outputs:
+def outputs(
+    tokenizer: WhisperTokenizer, answers: Sequence[npt.NDArray[np.int32]], cap: int
+) -> Outputs:
     """Answers as the benchmark's responses.
+
+    The tokens that LoadGen is told are those that the model generated: the text's and the one that
+    ends it, as the reference counts them; a text that ran into the cap has no end. LoadGen takes
+    no fewer than 2 in Offline, so a silent clip, whose answer is the end alone, is told as 2.
 
     Args:
         tokenizer: of the model that gave them.
         answers: int32 [tokens] each: the text's ids, without the prompt and the end.
+        cap: most tokens that were generated for a clip.
 
     Returns:
-        labels, int64 [characters] each, and the number of the model's own tokens.
+        labels, int64 [characters] each, and the number of tokens.
     """
     responses = [alphabet.encode(text) for text in tokenizer.texts(answers)]
-    return Outputs(responses, np.array([len(answer) for answer in answers], dtype=np.int64))
+    lengths = np.array([len(answer) for answer in answers], dtype=np.int64)
+    return Outputs(responses, np.clip(lengths + 1, _LEAST_TOKENS, cap))

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from mlpinf_core.errors import BackendError, ConfigurationError, PrerequisiteError
-from mlpinf_core.machine import usable_processors
 from mlpinf_whisper import hf_checkpoint, mel, text
-from mlpinf_whisper.samples import AudioSamples
+from mlpinf_whisper.staged import Split, StagedBackend
 from mlpinf_whisper.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from mlpinf_core.context import Run
-    from mlpinf_core.protocols import Outputs
-
-_WARM_UP: Final = 2
-"""Clips in the warm-up batch."""
+    from mlpinf_whisper.samples import AudioSamples
 
 
 def make(run: Run, samples: AudioSamples, checkpoint: Path) -> TorchBackend:
     """The backend of a run.
-
-    On a CPU, two batches on a core each are faster than one on two: the threads of one batch wait
-    for each other at every operation, and lose more still to whatever else the machine does.
 
     Raises:
         PrerequisiteError: a CUDA device is asked for, and there is none.
@@ -47,9 +39,7 @@ def make(run: Run, samples: AudioSamples, checkpoint: Path) -> TorchBackend:
             where="backend.dtype",
             remedy="set it to auto, float32 or bfloat16",
         )
-    cores = usable_processors()
-    one = run.workload.scenario.is_stream or device == "cuda"
-    replicas = settings.replicas or (1 if one else cores)
+    split = Split.of(run, device)
     return TorchBackend(
         checkpoint=checkpoint,
         samples=samples,
@@ -58,8 +48,8 @@ def make(run: Run, samples: AudioSamples, checkpoint: Path) -> TorchBackend:
         max_batch_size=run.config.sut.max_batch_size,
         device=device,
         dtype=dtype,
-        replicas=replicas,
-        threads=settings.threads or max(1, cores // replicas),
+        replicas=split.replicas,
+        threads=split.threads,
     )
 
 
@@ -79,23 +69,21 @@ def _device(wanted: str) -> str:
     )
 
 
-@attrs.define(eq=False)
-class TorchBackend:
-    """A model and the clips it hears. Thread-safe: ``replicas`` batches at the same time.
+@attrs.define(eq=False, kw_only=True)
+class TorchBackend(StagedBackend):
+    """A model and the clips it hears.
 
-    Its three stages are methods of their own, so that a pipeline overlaps them.
+    Attributes:
+        checkpoint: a folder in Hugging Face's format.
+        settings: of the backend.
+        max_batch_size: clips that there is room for.
+        dtype: what it computes in.
     """
 
     checkpoint: Path
-    samples: AudioSamples
     settings: TorchSettings
-    max_output_tokens: int
     max_batch_size: int
-    device: str
     dtype: str
-    replicas: int
-    threads: int
-    _tokenizer: text.WhisperTokenizer | None = None
     _log_mel: Callable[[Sequence[npt.NDArray[np.int16]]], Any] | None = None
     _idle: queue.SimpleQueue[Any] = attrs.field(factory=queue.SimpleQueue)
 
@@ -111,7 +99,9 @@ class TorchBackend:
         torch.set_num_threads(self.threads)
         try:
             self._set_up(self._tokenizer)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:  # on CUDA a subclass of it; on a CPU only the text tells
+            if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
+                raise
             raise BackendError(
                 f"the device's memory is too small for {self.replicas} batches of "
                 f"{self.max_batch_size}: {error}",
@@ -182,12 +172,6 @@ class TorchBackend:
             return LogMel(n_mels, torch.device(self.device))
         return lambda waveforms: torch.from_numpy(mel.log_mel(waveforms, n_mels))
 
-    def warm_up(self) -> None:
-        """A small batch on every replica."""
-        indices = np.arange(min(_WARM_UP, len(self.samples)))
-        with ThreadPoolExecutor(self.replicas) as pool:
-            list(pool.map(lambda _: self.infer(indices), range(self.replicas)))
-
     def close(self) -> None:
         """Free the model and what was made room for."""
         self._log_mel = None
@@ -210,16 +194,3 @@ class TorchBackend:
         finally:
             self._idle.put(replica)
         return answers
-
-    def outputs(self, answers: list[npt.NDArray[np.int32]]) -> Outputs:
-        """Answers as responses."""
-        return text.outputs(self._ready(), answers)
-
-    def infer(self, indices: npt.NDArray[np.int64]) -> Outputs:
-        """All three stages, one after the other."""
-        return self.outputs(self.generate(self.features(indices)))
-
-    def _ready(self) -> text.WhisperTokenizer:
-        if self._tokenizer is None:
-            raise RuntimeError("the backend is used before it was loaded")
-        return self._tokenizer

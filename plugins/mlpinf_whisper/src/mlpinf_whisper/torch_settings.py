@@ -21,8 +21,8 @@ class TorchSettings:
     )
     replicas: int = setting(
         0,
-        "Batches decoded at the same time, on one copy of the weights; 0 is one a core, and 1 in "
-        "SingleStream and MultiStream, where there is one query at a time, and on a CUDA device.",
+        "Batches decoded at the same time, on one copy of the weights; 0 is one a core of a CPU, "
+        "one for 8 cores with the full model, and 1 in SingleStream, MultiStream and on CUDA.",
         validator=attrs.validators.ge(0),
     )
     threads: int = setting(

@@ -171,7 +171,7 @@ class Cache:
     @property
     def length(self) -> int:
         """Most tokens that it holds."""
-        return self.keys.shape[3]
+        return int(self.keys.shape[3])
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copy rows over others; no row is both. int64 [n] each."""

@@ -1,0 +1,181 @@
+"""The ``torch`` backend: draws, gathers and computes a batch in one thread, several at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlpinf_core.errors import BackendError
+from mlpinf_core.protocols import Outputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
+    from mlpinf_rgat.graph import Graph
+    from mlpinf_rgat.sharing import Share
+
+_WARM_UP: Final = 64
+
+
+class TorchBackend:
+    """One device."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Path,
+        benchmark: RgatSettings,
+        settings: TorchSettings,
+        share: Share,
+        *,
+        number: int = 0,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            graph: prepared.
+            weights: the checkpoint.
+            benchmark: how neighbours are drawn.
+            settings: of the backend.
+            share: of the cores.
+            number: of the device, from 0.
+        """
+        self._graph = graph
+        self._weights = weights
+        self._benchmark = benchmark
+        self._settings = settings
+        self._number = number
+        self._local = threading.local()
+        self._model: Any = None
+        self._threads = share.threads
+        self.replicas = share.replicas
+        """Batches at the same time."""
+
+    def load(self) -> None:
+        """Read the weights; put the graph where it belongs.
+
+        Raises:
+            IntegrityError: the checkpoint is not one of this model.
+            BackendError: there is no such device, or checkpoint and graph do not fit together.
+        """
+        import torch
+
+        from mlpinf_rgat import checkpoint
+        from mlpinf_rgat.store import FeatureStore, csc_tensors
+
+        settings = self._settings
+        host = torch.device("cpu")
+        self._device = _device(settings.device, self._number)
+        if settings.device == "cpu":
+            torch.set_num_threads(self._threads)
+        model: Any = checkpoint.load(self._weights)
+        self._check(model)
+        dtype = getattr(torch, settings.precision)
+        model = model.to(device=self._device, dtype=dtype).requires_grad_(False)
+        self._model = model
+        self._csc = csc_tensors(
+            self._graph, self._device if settings.graph_on == "device" else host
+        )
+        held = self._device if settings.features_on == "device" else host
+        self._features = FeatureStore(self._graph, held, self._device, dtype)
+        self._papers = torch.from_numpy(self._graph.validation)
+
+    def warm_up(self) -> None:
+        """Two small batches."""
+        some = np.arange(min(_WARM_UP, len(self._graph.validation)), dtype=np.int64)
+        for _ in range(2):
+            self.infer(some)
+
+    def infer(self, indices: npt.NDArray[np.int64]) -> Outputs:
+        """The classes of papers.
+
+        Args:
+            indices: int64 [n], in the validation set.
+
+        Returns:
+            int64 [n, 1].
+        """
+        import torch
+
+        with torch.inference_mode():
+            local = self._of_thread()
+            with local.stream:
+                papers_on = self._csc[0].indptr.device
+                papers = self._papers[torch.from_numpy(indices)].to(papers_on)
+                sample = local.sampler.sample(papers)
+                if papers_on != self._device:
+                    sample = sample.to(self._device)
+                scores = self._model(self._features.gather(sample.inputs), sample.blocks)
+                classes = scores.argmax(1, keepdim=True)
+                answer: npt.NDArray[np.int64] = classes.cpu().numpy()
+        return Outputs(answer)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._model = None
+        self._csc = []
+        self._features = None  # type: ignore[assignment]
+
+    def _of_thread(self) -> Any:
+        """The calling thread's own sampler, and its own stream on a GPU."""
+        import contextlib
+
+        import torch
+
+        from mlpinf_rgat.sampler import Sampler
+
+        local = self._local
+        if not hasattr(local, "sampler"):
+            local.sampler = Sampler(
+                self._csc,
+                self._graph.description.nodes,
+                self._benchmark.fanouts,
+                self._benchmark.sampling_seed,
+            )
+            if self._device.type == "cuda":
+                stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+                local.stream = torch.cuda.stream(stream)
+            else:
+                local.stream = contextlib.nullcontext()
+        return local
+
+    def _check(self, model: Any) -> None:
+        about = self._graph.description
+        width = model.layers[0].weight.shape[2]
+        classes = model.linear.out_features
+        layers = len(model.layers)
+        faults = [
+            f"features of {width}, and the graph has {about.width}" if width != about.width else "",
+            f"{classes} classes, and the graph has {about.classes}"
+            if classes != about.classes
+            else "",
+            f"{layers} layers, and neighbours are drawn in {len(self._benchmark.fanouts)} hops"
+            if layers != len(self._benchmark.fanouts)
+            else "",
+        ]
+        if fault := "; ".join(filter(None, faults)):
+            raise BackendError(
+                f"the checkpoint is for another graph: {fault}",
+                where=str(self._weights),
+                remedy="set benchmark.model_path to the checkpoint of this graph",
+            )
+
+
+def _device(kind: str, number: int) -> Any:
+    import torch
+
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available() or number >= torch.cuda.device_count():
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise BackendError(
+            f"there is no CUDA device {number}: PyTorch {torch.__version__} sees {count}",
+            where="backend.device",
+            remedy="set backend.device to cpu, or backend.devices to fewer",
+        )
+    return torch.device("cuda", number)
