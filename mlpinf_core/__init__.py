@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from mlpinf_core.hookspecs import hookimpl
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import Backend, Outputs, Query, Samples, Sut
+    from mlpinf_core.protocols import Backend, NotGraded, Outputs, Query, Samples, Sut
     from mlpinf_core.results import Results, RunResult
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
     from mlpinf_core.suts.batching import BatchingSut
@@ -76,6 +76,7 @@ __all__ = [
     "MlpinfError",
     "Mode",
     "NoSettings",
+    "NotGraded",
     "Outputs",
     "PipelineSut",
     "PluginError",
@@ -132,7 +133,7 @@ _HOMES: Final = {
     ),
     "hookspecs": ("hookimpl",),
     "logs.accuracy": ("AccuracyLog",),
-    "protocols": ("Backend", "Outputs", "Query", "Samples", "Sut"),
+    "protocols": ("Backend", "NotGraded", "Outputs", "Query", "Samples", "Sut"),
     "results": ("Results", "RunResult"),
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
     "suts.batching": ("BatchingSut",),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mlpinf_core.errors import AccuracyError
+from mlpinf_core.protocols import NOT_GRADED, NotGraded
 from mlpinf_core.rules.model import Limit
 
 if TYPE_CHECKING:
@@ -34,15 +35,17 @@ class MetricScore:
 
     Attributes:
         metric: its name in the rules (``ROUGE1``).
-        value: what the run scored, in the rules' unit.
+        value: what the run scored, in the rules' unit; NaN where it was not graded.
         limit: the band it must lie in; None for a metric that is reported and not judged.
         passed: whether it does (True where there is no limit).
+        not_graded: why there is no score; None where there is one.
     """
 
     metric: str
     value: float
     limit: Limit | None
     passed: bool
+    not_graded: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON (a NaN as null)."""
@@ -53,6 +56,7 @@ class MetricScore:
             "upper": self.limit and self.limit.upper,
             "judged": self.limit is not None,
             "passed": self.passed,
+            NOT_GRADED: self.not_graded,
         }
 
 
@@ -81,23 +85,35 @@ class AccuracyResult:
                 value=float("nan") if score["value"] is None else float(score["value"]),
                 limit=Limit(score["lower"], score["upper"]) if score["judged"] else None,
                 passed=bool(score["passed"]),
+                not_graded=score.get(NOT_GRADED),
             )
             for score in data["scores"]
         )
         return cls(scores, bool(data["passed"]))
 
+    @property
+    def not_graded(self) -> tuple[MetricScore, ...]:
+        """Those that have a limit and no score."""
+        return tuple(s for s in self.scores if s.limit is not None and s.not_graded is not None)
 
-def judge(scores: Mapping[str, float], limits: Mapping[str, Limit]) -> AccuracyResult:
+
+def judge(scores: Mapping[str, object], limits: Mapping[str, Limit]) -> AccuracyResult:
     """Hold scores against their limits, both sides of them.
 
     Args:
-        scores: metric to value; NumPy's numbers become plain ones.
+        scores: metric to value, or to a :class:`~mlpinf_core.protocols.NotGraded` or its plain
+            form; NumPy's numbers
+            become plain ones.
         limits: metric to its band; a score without one is reported and not judged.
 
     Raises:
         AccuracyError: a metric has a limit and no score, or a score is not a number.
     """
-    values = {metric: _plain(metric, value) for metric, value in scores.items()}
+    ungraded = {metric: why for metric, value in scores.items() if (why := _why_not(value))}
+    values = {
+        metric: math.nan if metric in ungraded else _plain(metric, value)
+        for metric, value in scores.items()
+    }
     missing = [metric for metric in limits if metric not in values]
     if missing:
         raise AccuracyError(
@@ -106,23 +122,29 @@ def judge(scores: Mapping[str, float], limits: Mapping[str, Limit]) -> AccuracyR
             f"{', '.join(limits)}",
         )
     judged = [
-        MetricScore(m, values[m], limit, limit.admits(values[m])) for m, limit in limits.items()
+        MetricScore(m, values[m], limit, m not in ungraded and limit.admits(values[m]), why)
+        for m, limit, why in ((m, limit, ungraded.get(m)) for m, limit in limits.items())
     ]
-    others = [MetricScore(m, v, None, passed=True) for m, v in values.items() if m not in limits]
+    others = [
+        MetricScore(m, v, None, passed=True, not_graded=ungraded.get(m))
+        for m, v in values.items()
+        if m not in limits
+    ]
     return AccuracyResult((*judged, *others), all(score.passed for score in judged))
 
 
 def text(result: AccuracyResult) -> str:
     """The line for ``accuracy.txt``, as the submission checker's patterns read it.
 
-    Plain decimals only: the checker reads neither exponents nor ``np.float64(...)``.
+    Plain decimals only: the checker reads neither exponents nor ``np.float64(...)``. A metric that
+    was not graded is left out, so that the checker misses it as well.
 
     >>> text(judge({"ROUGE1": 38.5, "GEN_LEN": 8167644.0}, {}))
     "{'rouge1': 38.5, 'gen_len': 8167644.0}"
     >>> text(judge({"acc": 0.7286}, {}))
     'accuracy=0.7286'
     """
-    values = {score.metric: score.value for score in result.scores}
+    values = {score.metric: score.value for score in result.scores if not score.not_graded}
     parts = []
     # These two patterns are anchored, and so come first.
     if "acc" in values:
@@ -134,6 +156,13 @@ def text(result: AccuracyResult) -> str:
         pairs = (f"'{SPELLINGS.get(name, name)}': {_decimal(v)}" for name, v in values.items())
         parts.append(f"{{{', '.join(pairs)}}}")
     return ", ".join(parts)
+
+
+def _why_not(value: object) -> str | None:
+    """Why there is no score; None where there is one."""
+    if isinstance(value, NotGraded):
+        return value.reason
+    return str(value[NOT_GRADED]) if isinstance(value, dict) and NOT_GRADED in value else None
 
 
 def _plain(metric: str, value: object) -> float:

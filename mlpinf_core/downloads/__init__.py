@@ -79,7 +79,7 @@ def status(source: AnySource, scratch: Scratch, *, local: Path | None = None) ->
         ValueError: the source's name leads out of that folder.
     """
     place = _place(source, scratch)
-    path = local or place.target
+    path = place.given(local) if local else place.target
     fault = place.fault(path)
     if fault is None:
         return SourceStatus(SourceState.OK, path, source.size, None)
@@ -117,8 +117,8 @@ def fetch(
     Args:
         source: the file or folder.
         scratch: where it goes: ``<scratch>/<kind>/<name>``.
-        local: where the user says it is. It is checked, used where it is, and nothing else is
-            tried.
+        local: where the user says it is: the file, or the folder that it is in. It is checked,
+            used where it is, and nothing else is tried.
         offline: use what is there only.
         progress: called with bytes done and bytes in all, at most about ten times a second, maybe
             from another thread.
@@ -136,7 +136,7 @@ def fetch(
     """
     place = _place(source, scratch)
     if local:
-        return _use_local(place, local)
+        return _use_local(place, place.given(local))
     fault = place.fault(place.target)
     if fault is None:
         return place.target

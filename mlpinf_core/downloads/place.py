@@ -79,6 +79,10 @@ class Place(abc.ABC, Generic[S]):
                 remedy=f"free some space, or set {VARIABLE} to a folder on a larger disk",
             )
 
+    def given(self, local: Path) -> Path:
+        """What the user means by a path."""
+        return local
+
     @property
     @abc.abstractmethod
     def bytes_begun(self) -> int:
@@ -119,8 +123,20 @@ class FilePlace(Place[Source]):
 
     def fault(self, path: Path) -> str | None:
         """What is wrong with a file as this source's, or None when it is the one."""
-        size, sha256 = self.source.size, self.source.sha256
-        return file_fault(path, size=size, sha256=sha256, memory=self.memory)
+        size = None if self.source.size_is_estimate else self.source.size
+        return file_fault(path, size=size, sha256=self.source.sha256, memory=self.memory)
+
+    def given(self, local: Path) -> Path:
+        """The file that the user means: it, or the one of that name in the folder that is given.
+
+        Downloaders put a file into a folder of its own, so that is looked into as well.
+        """
+        if not local.is_dir():
+            return local
+        name = self.target.name
+        nested = sorted(path for path in local.glob(f"*/{name}") if path.is_file())
+        inside = local / name
+        return nested[0] if nested and not inside.exists() else inside
 
     def settle(self, candidate: Path) -> Path:
         """Give a checked file its name, in one step that survives a power cut.
@@ -135,5 +151,6 @@ class FilePlace(Place[Source]):
             os.fsync(file.fileno())
         candidate.replace(self.target)
         sync_folder(self.target.parent)
-        self.memory.remember(self.target, self.source.sha256)
+        if self.source.sha256 is not None:
+            self.memory.remember(self.target, self.source.sha256)
         return self.target

@@ -106,12 +106,16 @@ class Child:
     def score(self) -> None:
         """Score the accuracy log in the run directory."""
         from mlpinf_core.logs.accuracy import AccuracyLog
+        from mlpinf_core.protocols import NotGraded
 
         samples = self._samples()
         self._events.phase("scoring")
         accuracy_log = AccuracyLog.read(self._run.directory / "mlperf_log_accuracy.json")
         scores = self._hook("check_accuracy", run=self._run, samples=samples, log=accuracy_log)
-        plain = {str(metric): float(value) for metric, value in scores.items()}
+        plain = {
+            str(metric): value.to_dict() if isinstance(value, NotGraded) else float(value)
+            for metric, value in scores.items()
+        }
         self._events.emit(ev.RESULT, scores=plain)
 
     def execute(self) -> None:

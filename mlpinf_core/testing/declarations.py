@@ -189,8 +189,12 @@ def _source_itself(source: AnySource) -> Iterator[str]:
     if not source.licence.strip():
         yield "its licence is unknown"
     if isinstance(source, Source):
-        if not _SHA256.fullmatch(source.sha256):
+        if source.sha256 is None and not source.by_hand:
+            yield "it is fetched, and has no sha256 to check it by"
+        if source.sha256 is not None and not _SHA256.fullmatch(source.sha256):
             yield "its sha256 is not 64 lower-case hex digits"
+        if source.size_is_estimate and not source.by_hand:
+            yield "it is fetched, and its size is an estimate"
         if source.wheel is None and source.url is None and source.gated is None:
             yield "it says neither where it is fetched from nor what to do to get it"
         return

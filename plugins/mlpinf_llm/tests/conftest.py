@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlpinf_core.context import Run
 
 # A busy machine is no failure: nothing is told by how long an example takes.
 settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,3 +53,30 @@ def engines(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     for kind in ("int8", "float32"):
         convert(gguf, root / kind, kind)
     return {kind: root / kind for kind in ("int8", "float32")}
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Callable[..., Run]:
+    """Makes the context of a full benchmark's run: ``new_run(name, **benchmark_settings)``."""
+    from mlpinf_core.artifacts import ArtifactStore
+    from mlpinf_core.config.schema import Config
+    from mlpinf_core.context import Run
+    from mlpinf_core.rules import load_round
+    from mlpinf_core.scratch import Scratch
+    from mlpinf_core.vocabulary import Mode, Scenario, Variant, Workload
+    from mlpinf_llm.benchmarks import LlmSettings, all_benchmarks
+
+    def make(name: str, **settings: Any) -> Run:
+        scratch = Scratch(tmp_path / "scratch")
+        return Run(
+            workload=Workload("v5.1", name, Scenario.OFFLINE, Variant.FULL, "99"),
+            mode=Mode.ACCURACY,
+            config=Config(benchmark=LlmSettings(**settings)),
+            rules=load_round("v5.1").benchmarks[name],
+            benchmark=next(b for b in all_benchmarks() if b.name == name),
+            scratch=scratch,
+            store=ArtifactStore(scratch),
+            directory=tmp_path,
+        )
+
+    return make

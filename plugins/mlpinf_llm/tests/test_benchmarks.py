@@ -12,6 +12,7 @@ from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_core.vocabulary import Mode, Scenario, Variant
 from mlpinf_llm import plugin, tiny
 from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings, all_benchmarks, data_name
+from mlpinf_llm.official import OFFICIAL
 
 NAMES = ("llama2-70b", "llama3.1-8b", "llama3.1-8b-edge", "llama3.1-405b", "deepseek-r1")
 ALL = tuple(Scenario)
@@ -39,7 +40,7 @@ def test_every_benchmark_is_known_to_a_round(name: str) -> None:
 def test_choosing_a_full_variant_says_what_is_missing_and_what_to_do(
     name: str, plugins: Plugins
 ) -> None:
-    with pytest.raises(PrerequisiteError, match="neither the loader") as caught:
+    with pytest.raises(PrerequisiteError, match="no backend for a model of that size") as caught:
         make_plan(Request((name,)), plugins)
     assert caught.value.remedy == "choose --variant tiny"
 
@@ -111,3 +112,47 @@ def test_an_unknown_quantization_is_refused_with_the_known_ones(plugins: Plugins
 
 def test_the_default_engine_is_int8_on_the_cpu() -> None:
     assert (CTranslate2Settings().device, CTranslate2Settings().quantization) == ("cpu", "int8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_variant_has_the_rounds_sample_count_and_the_rules_cap(name: str) -> None:
+    official = OFFICIAL[name]
+    rules = load_round("v5.1").benchmark(name)
+    assert official.data.layout.rows == rules.dataset_size
+    benchmark = next(b for b in all_benchmarks() if b.name == name)
+    full = benchmark.variants[Variant.FULL]
+    cap = {"llama2-70b": 1024, "llama3.1-8b": 128, "llama3.1-8b-edge": 128}
+    cap |= {"llama3.1-405b": 2000, "deepseek-r1": 20_000}
+    assert full.defaults["benchmark"]["max_output_tokens"] == cap[name]
+    assert official.generation.max_tokens == cap[name]
+    assert full.accuracy is None  # the round's
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_declarations_of_the_full_variants_are_sound(name: str) -> None:
+    from mlpinf_core.testing.declarations import _source
+
+    official = OFFICIAL[name]
+    sources = (
+        official.data.source, official.calibration.source, official.checkpoint, official.tokenizer,
+    )  # fmt: skip
+    assert [p for s in sources for p in _source(s, {"benchmark": LlmSettings})] == []
+
+
+def test_the_calibration_sets_are_of_the_rules_sizes() -> None:
+    rows = {name: official.calibration.layout.rows for name, official in OFFICIAL.items()}
+    assert rows == {
+        "llama2-70b": 1000, "llama3.1-8b": 1000, "llama3.1-8b-edge": 1000, "llama3.1-405b": 512,
+        "deepseek-r1": 500,
+    }  # fmt: skip
+
+
+def test_the_model_repositories_that_ask_for_a_licence_say_where_to_accept_it() -> None:
+    for name, official in OFFICIAL.items():
+        gated = official.tokenizer.gated
+        if name == "deepseek-r1":
+            assert gated is None
+        else:
+            assert gated is not None
+            assert f"https://huggingface.co/{official.checkpoint.repository}" in gated
+            assert "HF_TOKEN" in gated

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlpinf_core.errors import BackendError
-from mlpinf_llm import samples, tiny
+from mlpinf_llm import dataset, tiny
 from mlpinf_llm.ct2 import CTranslate2Backend
 from mlpinf_llm.samples import TokenSamples
 from mlpinf_llm.tables import read_table
@@ -22,9 +22,8 @@ DATA = tiny.BENCHMARKS["llama3.1-8b"]
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> TokenSamples:
-    table = read_table(tiny.data_path(DATA.file))
-    samples.write(table, tmp_path)
-    return TokenSamples.open(tmp_path, table)
+    dataset.write(read_table(tiny.data_path(DATA.file)), DATA.layout, tmp_path)
+    return TokenSamples(dataset.Store.open(tmp_path))
 
 
 def backend_on(engine: Path, prompts: TokenSamples) -> CTranslate2Backend:
@@ -40,7 +39,7 @@ def backend(engines: dict[str, Path], prompts: TokenSamples) -> Iterator[CTransl
 
 
 def test_prompts_are_stored_as_one_array_and_come_back_as_they_were(prompts: TokenSamples) -> None:
-    wanted = prompts.table.token_ids("tok_input")
+    wanted = read_table(tiny.data_path(DATA.file)).token_ids("tok_input")
     assert len(prompts) == len(wanted)
     assert all(np.array_equal(prompts.prompt(n), ids) for n, ids in enumerate(wanted))
     assert list(prompts.lengths) == [len(ids) for ids in wanted]

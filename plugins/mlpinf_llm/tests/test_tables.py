@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import pickle
 import pickletools
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlpinf_core.errors import PrerequisiteError
 from mlpinf_llm.table_pickle import columns_of_pickle
 from mlpinf_llm.tables import Table, TableError, read_table
 
@@ -50,6 +54,68 @@ def test_the_layout_of_pandas_before_1_3_is_read(name: str) -> None:
     table = read_table(DATA / name)
     assert [ids.tolist() for ids in table.token_ids("tok_input")] == [[1, 2, 3], [4]]
     assert list(table.column("tok_input_length")) == [3, 1]
+
+
+VERSIONS = ("1.5.3", "2.2.3", "3.0.6")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_column_of_categories_is_read_as_its_values(version: str) -> None:
+    table = read_table(DATA / f"pandas-{version}-categories.pkl")
+    assert table.texts("dataset") == ["gpqa", "aime", "gpqa"]
+    assert list(table.column("n")) == [3, 1, 2]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_number_that_is_missing_is_read_as_none(version: str) -> None:
+    table = read_table(DATA / f"pandas-{version}-missing.pkl")
+    assert list(table.column("maybe")) == [1, None, 3]
+
+
+def test_a_compressed_table_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    for name in ("table.pkl.gz", "table.pkl"):
+        shutil.copy(DATA / "pandas-2.2.3.pkl.gz", tmp_path / name)
+        table = read_table(tmp_path / name)
+        assert [ids.tolist() for ids in table.token_ids("tok_input")] == [[1, 2, 3], [4], [5, 6]]
+
+
+def test_a_truncated_compressed_table_is_refused_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.pkl.gz"
+    path.write_bytes((DATA / "pandas-2.2.3.pkl.gz").read_bytes()[:-30])
+    with pytest.raises(TableError, match=r"table\.pkl\.gz is damaged"):
+        read_table(path)
+
+
+def test_compressed_json_is_read(tmp_path: Path) -> None:
+    rows = json.dumps([{"tok_input": [1], "output": "a"}]).encode()
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(rows))
+    assert read_table(tmp_path / "x.json.gz").texts("output") == ["a"]
+
+
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="an extra: mlpinf-llm[parquet]")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"tok_input": [[1, 2], [3]], "output": ["a", "b"]}
+    parquet.write_table(arrow.table(columns), tmp_path / "x.parquet")
+    table = read_table(tmp_path / "x.parquet")
+    assert [ids.tolist() for ids in table.token_ids("tok_input")] == [[1, 2], [3]]
+    assert table.texts("output") == ["a", "b"]
+
+
+def test_what_only_is_called_parquet_is_refused_by_file(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="an extra: mlpinf-llm[parquet]")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(TableError, match=r"x\.parquet is not a Parquet file"):
+        read_table(tmp_path / "x.parquet")
+
+
+def test_a_parquet_file_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(PrerequisiteError, match="pyarrow is not installed") as caught:
+        read_table(tmp_path / "x.parquet")
+    assert caught.value.remedy == "pip install 'mlpinf-llm[parquet]'"
 
 
 class _Hostile:

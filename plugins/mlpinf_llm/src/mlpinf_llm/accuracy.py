@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlpinf_core.errors import AccuracyError
-from mlpinf_llm import ct2, scoring, tiny
+from mlpinf_llm import locate, scoring
 from mlpinf_llm.benchmarks import data_name
-from mlpinf_llm.tokenizer import ChatTokenizer
+from mlpinf_llm.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
+    from mlpinf_core.protocols import NotGraded
+    from mlpinf_llm.benchmarks import LlmSettings
+    from mlpinf_llm.grading.programs import Problem
     from mlpinf_llm.samples import TokenSamples
 
+REASONING = "deepseek-r1"
 
-def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, float]:
+
+def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, float | NotGraded]:
     """The metrics of a log: token ids, int32, a response.
 
     Raises:
         AccuracyError: the log holds samples that the data set does not have.
     """
-    benchmark = tiny.BENCHMARKS[data_name(run.benchmark.name)]
     first = log.first_entries()  # MultiStream answers some samples twice, to fill its last query
     rows = log.qsl_indices[first]
     if len(rows) and int(rows.max()) >= len(samples):
@@ -35,16 +40,43 @@ def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, flo
         )
     arrays = log.as_arrays(np.dtype(np.int32))
     outputs = [arrays[entry].tolist() for entry in first]
-    tokenizer = ChatTokenizer.load(ct2.build(run))
-    texts = [tokenizer.decode(output) for output in outputs]
-    references = samples.table.texts(benchmark.reference)
-    kinds = ["rouge"] * len(samples)
-    if "metric" in samples.table.columns:
-        kinds = samples.table.texts("metric")
-    return scoring.benchmark_scores(
-        benchmark.name,
-        outputs,
-        texts,
-        [references[row] for row in rows],
-        [kinds[row] for row in rows],
-    )
+    texts = _texts(run, outputs)
+    references = [samples.references[row] for row in rows]
+    kinds = [samples.kinds[row] for row in rows]
+    benchmark = data_name(run.benchmark.name)
+    if benchmark == REASONING and locate.is_full(run):
+        tokens = {"TOKENS_PER_SAMPLE": scoring.tokens_per_sample(outputs)}
+        return _reasoning(run.config.benchmark, texts, references, kinds) | tokens
+    return scoring.benchmark_scores(benchmark, outputs, texts, references, kinds)
+
+
+def _texts(run: Run, outputs: Sequence[Sequence[int]]) -> list[str]:
+    if not locate.is_full(run):
+        from mlpinf_llm import ct2
+        from mlpinf_llm.tokenizer import ChatTokenizer
+
+        tiny = ChatTokenizer.load(ct2.build(run))
+        return [tiny.decode(output) for output in outputs]
+    return Detokenizer.load(_tokenizer(run)).decode(outputs)
+
+
+def _tokenizer(run: Run) -> Path:
+    """The folder of the checkpoint's tokenizer."""
+    model: Path | None = run.config.benchmark.model_path
+    return model if model is not None else run.fetch(locate.official(run).tokenizer)
+
+
+def _reasoning(
+    settings: LlmSettings, texts: Sequence[str], references: Sequence[str], kinds: Sequence[str]
+) -> dict[str, float | NotGraded]:
+    from mlpinf_llm.grading import grade, programs
+    from mlpinf_llm.grading.parts import part_of
+
+    def problems(ids: Sequence[str]) -> Mapping[str, Problem]:
+        return programs.read_problems(Path(settings.code_tests_path or ""), ids)
+
+    answers = [
+        grade.Answer(text, reference, part_of(kind))
+        for text, reference, kind in zip(texts, references, kinds, strict=True)
+    ]
+    return grade.scores(answers, problems if settings.grade_code else None)

@@ -13,6 +13,7 @@ from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
 from mlpinf_llm import tiny
+from mlpinf_llm.official import OFFICIAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,30 @@ class LlmSettings:
         validator=attrs.validators.ge(1),
     )
     model_path: Path | None = setting(
-        None, "Where the model file is, instead of fetching it; its checksum is checked."
+        None,
+        "Where the model is, instead of fetching it. Full: the checkpoint's folder. Tiny: the GGUF "
+        "file, whose checksum is checked.",
+    )
+    tokenizer_path: Path | None = setting(
+        None,
+        "Full: where the checkpoint's tokenizer is (tokenizer.json, tokenizer_config.json), when "
+        "the checkpoint itself is elsewhere. Answers are decoded with it to be scored.",
+    )
+    data_path: Path | None = setting(
+        None, "Full: where the official data set is: the file, or the folder that it is in."
+    )
+    calibration_path: Path | None = setting(
+        None, "Full: where the official calibration set is: the file, or the folder that it is in."
+    )
+    grade_code: bool = setting(
+        False,
+        "deepseek-r1, full: whether to execute the generated programs, in a sandbox, to grade "
+        "them. Where that is off, exact_match is not graded, and the accuracy run has not passed.",
+    )
+    code_tests_path: Path | None = setting(
+        None,
+        "deepseek-r1, full: where LiveCodeBench's tests are (test.jsonl of code_generation_lite, "
+        "release_v1), which programs are graded by.",
     )
 
 
@@ -93,14 +117,7 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
     benchmark = tiny.BENCHMARKS[data]
     count = len(benchmark.samples())
     return {
-        Variant.FULL: VariantSpec(
-            summary="the rules' model and data",
-            backend=BACKEND,
-            unavailable=(
-                "this version of mlpinf-llm has neither the loader of the official data set nor a "
-                "backend for a model of that size"
-            ),
-        ),
+        Variant.FULL: _full(name),
         Variant.TINY: VariantSpec(
             summary=f"SmolLM2-135M-Instruct, int8, {count} prompts in {name}'s data format",
             backend=BACKEND,
@@ -125,6 +142,19 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
             accuracy=_limits(data),
         ),
     }
+
+
+def _full(name: str) -> VariantSpec:
+    """The rules' model and data; limits and counts are the round's."""
+    official = OFFICIAL[name]
+    samples = official.data.layout.rows
+    return VariantSpec(
+        summary=f"{official.checkpoint.repository} on {samples:,} samples",
+        backend=BACKEND,
+        sources=(official.data.source, official.tokenizer),
+        defaults={"benchmark": {"max_output_tokens": official.generation.max_tokens}},
+        unavailable="this version of mlpinf-llm has no backend for a model of that size",
+    )
 
 
 def _limits(data: str) -> Mapping[str, Mapping[str, Limit]]:

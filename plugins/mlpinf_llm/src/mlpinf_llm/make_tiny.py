@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpinf_llm import scoring, tables, tiny
+from mlpinf_llm import matching, scoring, tables, tiny
 from mlpinf_llm.gguf_engine import convert
 from mlpinf_llm.tokenizer import ChatTokenizer
 
@@ -169,7 +169,9 @@ def problems(benchmark: tiny.TinyBenchmark, texts: list[str], outputs: Outputs,
             reasons.append(f"gap {gaps[index]:.3f}")
         if len(outputs[index]) < 2:
             reasons.append("fewer than 2 tokens")
-        if sample.grade != "rouge" and not scoring.match(texts[index], sample.answer, sample.grade):
+        if sample.grade != "rouge" and not matching.match(
+            texts[index], sample.answer, sample.grade
+        ):
             reasons.append(f"float32 misses {sample.answer!r}")
         if reasons:
             found.append(

@@ -123,29 +123,12 @@ class Scalar(Part):
         self.value = np.frombuffer(bytes(only(raw, bytes | str, "latin1")), real)[0].item()
 
 
-class StringDType(Part):
-    """pandas' type of strings; only the one that keeps Python strings can be read."""
+class Extension(Part):
+    """One of pandas' own arrays; they are in :mod:`mlpinf_llm.pickle_arrays`."""
 
-    def __init__(self, storage: Any = "python", *_: Any) -> None:
-        if storage not in ("python", None):
-            raise TableError(
-                f"has strings stored by {storage}; save the table with columns of object dtype"
-            )
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class StringArray(Part):
-    """pandas' array of strings; its state is (dtype, array) or, before 2.1, the other way."""
-
-    def __init__(self, *_: Any) -> None:
-        self.array: Array | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        parts = list(state.values()) if isinstance(state, dict) else list(state)
-        arrays = [part for part in parts if isinstance(part, Array)]
-        self.array = only(arrays[0] if arrays else None, Array)
+    def cells(self) -> list[Any]:
+        """The values; None where there is none."""
+        raise NotImplementedError
 
 
 class Block(Part):
@@ -157,8 +140,8 @@ class Block(Part):
     def rows(self) -> list[list[Any] | npt.NDArray[Any]]:
         """The columns' values."""
         values = self.values
-        if isinstance(values, StringArray):
-            values = values.array
+        if isinstance(values, Extension):
+            return [values.cells()]
         array: Array = only(values, Array)
         return array.rows()
 
@@ -175,12 +158,14 @@ class Index(Part):
     def __init__(self, _class: Any, state: Any) -> None:
         self.state = only(state, dict)
 
+    def values(self) -> list[Any]:
+        """The labels."""
+        data = self.state.get("data")
+        return data.cells() if isinstance(data, Extension) else listed(only(data, Array))
+
     def labels(self) -> list[str]:
         """The labels, which must be text."""
-        data = self.state.get("data")
-        if isinstance(data, StringArray):
-            data = data.array
-        return [only(label, str) for label in only(data, Array).value]
+        return [only(label, str) for label in self.values()]
 
 
 class Manager(Part):
@@ -225,6 +210,13 @@ class Frame(Part):
         return {name: _plain(found[place]) for place, name in enumerate(names)}
 
 
+def listed(array: Array) -> list[Any]:
+    """The values of a one-dimensional array."""
+    if len(array.shape) != 1:
+        raise TableError(f"has an array of shape {array.shape} in an unexpected place")
+    return list(array.value) if isinstance(array.value, list) else array.value.tolist()
+
+
 def _plain(column: list[Any] | npt.NDArray[Any]) -> list[Any] | npt.NDArray[Any]:
     """A column without stand-ins in its cells."""
     if isinstance(column, np.ndarray):
@@ -257,16 +249,6 @@ def _shape(value: Any) -> tuple[int, ...]:
     if any(not isinstance(length, int) or length < 0 for length in shape):
         raise TableError(f"has an array of shape {shape}")
     return shape
-
-
-class Backed(Part):
-    """pandas' __pyx_unpickle_NDArrayBacked: makes the array, whose state then comes by itself."""
-
-    def __new__(cls, kind: Any, *_: Any) -> Any:
-        """An empty StringArray."""
-        if kind is not StringArray:
-            raise TableError("has an array of an unknown kind")
-        return StringArray()
 
 
 class Encoded(Part):

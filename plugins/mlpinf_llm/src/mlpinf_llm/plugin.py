@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import Sut
+    from mlpinf_core.protocols import NotGraded, Sut
     from mlpinf_llm.ct2 import CTranslate2Backend
+    from mlpinf_llm.dataset import DataFile
     from mlpinf_llm.samples import TokenSamples
-    from mlpinf_llm.tables import Table
 
 
 @hookimpl
@@ -32,25 +32,19 @@ def backends() -> Sequence[BackendInfo]:
 
 
 @hookimpl
-def dataset(run: Run) -> Table:
-    """The data file of the variant, read."""
-    from mlpinf_core.errors import IntegrityError
-    from mlpinf_llm import tables, tiny
+def dataset(run: Run) -> DataFile:
+    """The data set's file, official or tiny; read when it has to be."""
+    from mlpinf_llm import locate
 
-    benchmark = tiny.BENCHMARKS[declared.data_name(run.benchmark.name)]
-    try:
-        return tables.read_table(tiny.data_path(benchmark.file))
-    except tables.TableError as error:
-        raise IntegrityError(str(error), remedy="install mlpinf-llm again") from error
+    return locate.data_file(run)
 
 
 @hookimpl
-def preprocess(run: Run, dataset: Table) -> TokenSamples:
-    """The prompts' ids, in the data file's order."""
-    from mlpinf_core.hashing import sha256_of
+def preprocess(run: Run, dataset: DataFile) -> TokenSamples:
+    """The prompts' ids, in the data file's order, with what they are scored against."""
     from mlpinf_llm import samples
 
-    return samples.preprocessed(run, dataset, sha256_of(dataset.path))
+    return samples.preprocessed(run, dataset)
 
 
 @hookimpl
@@ -84,7 +78,9 @@ def make_sut(run: Run, backend: CTranslate2Backend, samples: TokenSamples) -> Su
 
 
 @hookimpl
-def check_accuracy(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, float]:
+def check_accuracy(
+    run: Run, samples: TokenSamples, log: AccuracyLog
+) -> Mapping[str, float | NotGraded]:
     """ROUGE, exact match and lengths against the data file's references."""
     from mlpinf_llm import accuracy
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
+from mlpinf_llm.pickle_arrays import (
+    Backed,
+    Categorical,
+    CategoricalDType,
+    Masked,
+    NumberDType,
+    StringArray,
+    StringDType,
+)
 from mlpinf_llm.pickle_parts import (
     Array,
-    Backed,
     Block,
     BufferArray,
     DType,
@@ -24,8 +32,6 @@ from mlpinf_llm.pickle_parts import (
     Named,
     Scalar,
     Slice,
-    StringArray,
-    StringDType,
     TableError,
     only,
 )
@@ -38,17 +44,22 @@ if TYPE_CHECKING:
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
 
 
-def columns_of_pickle(data: bytes) -> dict[str, list[Any] | npt.NDArray[Any]]:
+def columns_of_pickle(data: bytes | BinaryIO) -> dict[str, list[Any] | npt.NDArray[Any]]:
     """The columns of the pickled DataFrame in `data`, in its order.
+
+    `data` is read from the file as it goes, so that a large one is never in memory twice.
 
     A column of numbers is a one-dimensional NumPy array, any other a list of strings, numbers,
     lists and arrays. The row index is dropped. Raises TableError for anything that isn't such a
     table; nothing in it is executed.
     """
-    if len(data) < 2 or data[0] != 0x80 or data[1] not in _PICKLE_PROTOCOLS:
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    start = file.read(2)
+    if len(start) < 2 or start[0] != 0x80 or start[1] not in _PICKLE_PROTOCOLS:
         raise TableError("is not a pickle of protocol 2 to 5")
+    file.seek(0)
     try:
-        frame: Frame = only(_Unpickler(io.BytesIO(data)).load(), Frame)
+        frame: Frame = only(_Unpickler(file).load(), Frame)
         return frame.columns()
     except TableError:
         raise
@@ -80,7 +91,24 @@ _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("pandas", "RangeIndex"): Named,
     (_RANGE, "RangeIndex"): Named,
     ("pandas.core.indexes.numeric", "Int64Index"): Named,
+    ("pandas", "Categorical"): Categorical,
+    ("pandas.core.arrays.categorical", "Categorical"): Categorical,
+    ("pandas", "CategoricalDtype"): CategoricalDType,
+    ("pandas.core.dtypes.dtypes", "CategoricalDtype"): CategoricalDType,
 }
+_NUMBERS = {
+    "integer": (
+        "Integer",
+        ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
+    ),
+    "floating": ("Floating", ("Float32", "Float64")),
+    "boolean": ("Boolean", ("Boolean",)),
+}
+for _module, (_array, _types) in _NUMBERS.items():
+    for _home in ("pandas.arrays", f"pandas.core.arrays.{_module}"):
+        _STAND_INS[_home, f"{_array}Array"] = Masked
+    for _home in ("pandas", f"pandas.core.arrays.{_module}"):
+        _STAND_INS.update({(_home, f"{_type}Dtype"): NumberDType for _type in _types})
 for _module in ("numpy.core", "numpy._core"):
     _STAND_INS[f"{_module}.multiarray", "_reconstruct"] = Array
     _STAND_INS[f"{_module}.multiarray", "scalar"] = Scalar

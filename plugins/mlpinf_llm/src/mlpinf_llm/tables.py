@@ -1,19 +1,23 @@
 """The data sets of the language benchmarks as tables: named columns of equal length.
 
-MLPerf distributes them as pickled DataFrames and as JSON; both are read here without pandas.
+MLPerf distributes them as pickled DataFrames, one of them compressed, and as JSON; all are read
+here without pandas. Parquet, which some keep them in, is read by pyarrow.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from mlpinf_core.errors import PrerequisiteError
 from mlpinf_llm.pickle_parts import TableError
 from mlpinf_llm.table_pickle import columns_of_pickle
 
@@ -78,24 +82,56 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a data set file, by its ending.
+    """Read a data set file, by its ending and its first bytes.
 
-    `.json` is a list of objects with the same keys, any other a pickled DataFrame. Raises
-    TableError naming the file for anything else, and OSError when it cannot be read. Nothing in a
-    pickle is executed.
+    `.json` is a list of objects with the same keys, `.parquet` a Parquet file, any other a pickled
+    DataFrame; JSON and pickles may be compressed with gzip. Raises TableError naming the file for
+    anything else, PrerequisiteError where pyarrow is missing, and OSError when it cannot be read.
+    Nothing in a pickle is executed.
     """
-    data = path.read_bytes()
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
-        is_json = path.suffix == ".json"
-        columns = _columns_of_json(data) if is_json else columns_of_pickle(data)
+        if suffixes[-1:] == [".parquet"]:
+            return Table(path, _columns_of_parquet(path))
+        with _opened(path) as file:
+            is_json = suffixes[-1:] == [".json"] or suffixes[-2:] == [".json", ".gz"]
+            return Table(path, _columns_of_json(file) if is_json else columns_of_pickle(file))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TableError(f"{path} is damaged: {error}") from None
     except TableError as error:
-        raise TableError(f"{path} {error}") from error
-    return Table(path, columns)
+        text = str(error)
+        raise error if text.startswith(str(path)) else TableError(f"{path} {error}") from error
 
 
-def _columns_of_json(data: bytes) -> dict[str, Column]:
+def _opened(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not compressed:
+        return file
+    file.close()
+    return cast("BinaryIO", gzip.open(path, "rb"))
+
+
+def _columns_of_parquet(path: Path) -> dict[str, Column]:
     try:
-        rows = json.loads(data)
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError:
+        raise PrerequisiteError(
+            "a Parquet file cannot be read: pyarrow is not installed",
+            where=str(path),
+            remedy="pip install 'mlpinf-llm[parquet]'",
+        ) from None
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (ArrowException, ValueError) as error:
+        raise TableError(f"is not a Parquet file: {error}") from None
+    return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def _columns_of_json(file: BinaryIO) -> dict[str, Column]:
+    try:
+        rows = json.load(file)
     except (ValueError, RecursionError) as error:
         raise TableError(f"is not JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -15,6 +15,9 @@ from typing import Any
 
 import attrs
 
+from mlpinf_llm.generation import Generation
+from mlpinf_llm.layout import Layout
+
 DATA = "tiny_data"
 
 
@@ -42,6 +45,13 @@ class TinyBenchmark:
     lengths: str | None
     reference: str
     read: Callable[[Mapping[str, Any]], list[Sample]]
+
+    @property
+    def layout(self) -> Layout:
+        """What the data file holds."""
+        graded = any(sample.grade != "rouge" for sample in self.samples())
+        kinds = "metric" if graded else None
+        return Layout(lengths=self.lengths, references=(self.reference,), kinds=kinds)
 
     def samples(self) -> list[Sample]:
         """The prompts, from the benchmark's TOML in the package."""
@@ -122,4 +132,12 @@ BENCHMARKS: Mapping[str, TinyBenchmark] = {
         ),
         TinyBenchmark("deepseek-r1", "deepseek-r1.pkl", 6, "tok_input_len", "ground_truth", _sums),
     )
+}
+
+#: The tiny model's turns begin with id 1 and end with id 2. The caps are the benchmarks' own.
+GENERATION: Mapping[str, Generation] = {
+    name: Generation(
+        temperature=1.0, top_p=1.0, top_k=1, bos_id=1, eos_ids=(2,), max_tokens=each.cap
+    )
+    for name, each in BENCHMARKS.items()
 }
