@@ -13,6 +13,7 @@ from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
 from mlpinf_llm import tiny
+from mlpinf_llm.openai.settings import OpenAISettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ MODEL: Final = Source(
 """The tiny variants' model; the checksum decides whatever way it comes."""
 
 BACKEND: Final = "ctranslate2"
+OPENAI: Final = "openai"
 
 #: Milliseconds. A static batch makes the next query wait for it, so the first token takes as long
 #: as a batch and more: measured on two busy cores at half load, TTFT was 2.9 s and TPOT 0.13 s at
@@ -187,5 +189,12 @@ def all_backends() -> list[BackendInfo]:
             summary="CTranslate2 in process, on a CPU or a CUDA device",
             settings=CTranslate2Settings,
             requires={"ctranslate2": "ctranslate2", "tokenizers": "tokenizers"},
-        )
+        ),
+        BackendInfo(
+            name=OPENAI,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="servers that speak the OpenAI completions API",
+            settings=OpenAISettings,
+            requires={"msgspec": "msgspec"},
+        ),
     ]

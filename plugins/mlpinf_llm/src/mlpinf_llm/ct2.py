@@ -41,9 +41,13 @@ def build(run: Run) -> Path:
     """
     import ctranslate2
 
-    from mlpinf_llm.benchmarks import MODEL
+    from mlpinf_llm.benchmarks import MODEL, CTranslate2Settings
 
     settings: CTranslate2Settings = run.config.backend
+    if not isinstance(settings, CTranslate2Settings):
+        settings = (
+            CTranslate2Settings()
+        )  # another backend needs the tokenizer, or serves the engine
     inputs: dict[str, Any] = {
         "model": MODEL.sha256,
         "quantization": settings.quantization,
