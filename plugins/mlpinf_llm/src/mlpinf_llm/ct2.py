@@ -43,11 +43,9 @@ def build(run: Run) -> Path:
 
     from mlpinf_llm.benchmarks import MODEL, CTranslate2Settings
 
-    settings: CTranslate2Settings = run.config.backend
-    if not isinstance(settings, CTranslate2Settings):
-        settings = (
-            CTranslate2Settings()
-        )  # another backend needs the tokenizer, or serves the engine
+    own = isinstance(run.config.backend, CTranslate2Settings)
+    # Another backend needs the tokenizer, or its server the engine.
+    settings: CTranslate2Settings = run.config.backend if own else CTranslate2Settings()
     inputs: dict[str, Any] = {
         "model": MODEL.sha256,
         "quantization": settings.quantization,

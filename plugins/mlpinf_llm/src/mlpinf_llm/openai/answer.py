@@ -6,6 +6,7 @@ that ends the answer, never more than the cap, and as many as the server itself 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
@@ -14,8 +15,6 @@ import numpy as np
 from mlpinf_llm.openai.faults import malformed, refused, wrong_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
 GOOD_ENDS: Final = frozenset({"stop", "length", "eos", "eos_token", "stop_sequence"})

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from mlpinf_core.errors import BackendError
+from mlpinf_core.events import EventWriter
 from mlpinf_core.protocols import Outputs, Query
 from mlpinf_core.suts.asynchronous import AsyncSut
 from mlpinf_core.vocabulary import Scenario
@@ -20,18 +21,17 @@ from mlpinf_llm.openai.client import Client, Patience
 from mlpinf_llm.openai.dialects import DIALECTS, Ask, Dialect
 from mlpinf_llm.openai.routing import POLICIES
 from mlpinf_llm.openai.server import Server
+from mlpinf_llm.openai.settings import OpenAISettings
+from mlpinf_llm.samples import TokenSamples
 from mlpinf_llm.stops import stop_ids_of
+from mlpinf_llm.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlpinf_core.context import Run
-    from mlpinf_core.events import EventWriter
     from mlpinf_core.loadgen.failures import Failure
     from mlpinf_core.protocols import Slots
-    from mlpinf_llm.openai.settings import OpenAISettings
-    from mlpinf_llm.samples import TokenSamples
-    from mlpinf_llm.tokenizer import ChatTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,8 @@ def make(run: Run, samples: TokenSamples) -> OpenAIBackend:
     if stream is None:
         stream = run.workload.scenario is not Scenario.OFFLINE
     tokenizer = None
-    if "text" in (settings.token_source, settings.prompt_format):
+    if settings.recodes or settings.prompt_format == "text":
         from mlpinf_llm import ct2
-        from mlpinf_llm.tokenizer import ChatTokenizer
 
         tokenizer = ChatTokenizer.load(settings.tokenizer or ct2.build(run))
     return OpenAIBackend(
@@ -108,8 +107,7 @@ class OpenAIBackend:
             for address in addresses
         ]
         _allow_sockets(settings.connections * len(servers))
-        from_text = settings.token_source == "text"
-        encode = self.tokenizer.encode if from_text and self.tokenizer else None
+        encode = self.tokenizer.encode if settings.recodes and self.tokenizer else None
         self._client = Client(
             servers,
             policy=POLICIES[settings.routing](),
@@ -131,7 +129,7 @@ class OpenAIBackend:
             min_tokens=self.min_tokens,
             stop_ids=self.stop_ids,
             stream=self.stream,
-            want_ids=self.settings.token_source == "ids",
+            want_ids=not self.settings.recodes,
         )
         as_text = self.settings.prompt_format == "text"
         encode = msgspec.json.Encoder().encode
@@ -214,10 +212,12 @@ class OpenAIBackend:
                 f"{usage.sent_again:,} requests were sent again: their connections failed before "
                 "an answer began"
             )
-        for server in client.servers:
-            if server.refusals:
-                notes.append(f"{server.address} took no connection {server.refusals:,} times")
-        if self.settings.token_source == "text":
+        notes += [
+            f"{server.address} took no connection {server.refusals:,} times"
+            for server in client.servers
+            if server.refusals
+        ]
+        if self.settings.recodes:
             notes.append(
                 "not submittable: tokens were counted by encoding the servers' text again "
                 "(backend.token_source)"

@@ -228,7 +228,7 @@ class Client:
             if connection is None:
                 server.requests -= 1
                 server.tokens -= request.cost
-                server.refused(self._now)
+                server.refused(self._now, error.failure.message)
                 self._retry_or_fail(request, error)
             else:
                 self._end(connection, error)
@@ -237,8 +237,8 @@ class Client:
         """Fail what waits when no server has taken a connection for long enough."""
         if not all(server.gone(self._now, self._patience.connect) for server in self._servers):
             return
-        names = ", ".join(str(server.address) for server in self._servers)
-        failure = Failure("unreachable", f"no server can be reached any more: {names}")
+        why = "; ".join(dict.fromkeys(server.why for server in self._servers))
+        failure = Failure("unreachable", f"no server can be reached any more: {why}")
         while self._again:
             self._desk.fail(self._again.popleft().slot, failure)
         while taken := self._desk.take(65536):
@@ -329,7 +329,7 @@ class Client:
         request = connection.request
         untouched = not connection.reader.begun
         if connection.phase is not Phase.OPEN:
-            connection.server.refused(self._now)
+            connection.server.refused(self._now, error.failure.message)
         if request is None:
             if connection in connection.server.idle:
                 connection.server.idle.remove(connection)
@@ -342,7 +342,9 @@ class Client:
         self._close(connection)
 
     def _retry_or_fail(self, request: Request, error: RequestError) -> None:
-        request.attempts += 1
+        reachable = any(server.unreachable_since is None for server in self._servers)
+        if error.failure.code != "unreachable" or not reachable:
+            request.attempts += 1  # it was sent, or there is nobody to send it to
         if request.attempts > self._retries:
             self._desk.fail(request.slot, error.failure)
         else:

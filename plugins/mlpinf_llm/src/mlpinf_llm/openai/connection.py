@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from mlpinf_llm.openai.answer import Answer
 from mlpinf_llm.openai.faults import lost, unreachable
 from mlpinf_llm.openai.http import ResponseReader
-from mlpinf_llm.openai.sse import EventReader
 
 if TYPE_CHECKING:
     from mlpinf_llm.openai.server import Server
+    from mlpinf_llm.openai.sse import EventReader
 
 _READ: Final = 1 << 16
 """Bytes read at once."""

@@ -6,8 +6,8 @@ All of them take prompts as ids. Where the fields were read:
   ``return_token_ids`` puts ``token_ids`` into every choice, the new ones of a chunk in a stream;
   ``stream_options.include_usage`` sends the counts in a last chunk. The id that ends an answer is
   among the ids and in the count.
-- TensorRT-LLM, ``tensorrt_llm/serve/openai_protocol.py``: the same path; ``detokenize: false`` puts
-  ``token_ids`` into the choices. Unknown fields are refused, so only its own are sent.
+- TensorRT-LLM, ``tensorrt_llm/serve/openai_protocol.py``: the same path; ``detokenize: false``
+  puts ``token_ids`` into the choices. Unknown fields are refused, so only its own are sent.
 - SGLang 0.5, ``sglang/srt/managers/io_struct.py`` (``GenerateReqInput``): its completions API sends
   no ids, its own ``POST /generate`` takes ``input_ids`` and answers with ``output_ids``, in a stream
   all so far (or, with ``--incremental-streaming-output``, the new ones), and counts in

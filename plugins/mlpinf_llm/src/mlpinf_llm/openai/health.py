@@ -25,7 +25,12 @@ _TIMEOUT: Final = 10.0
 
 
 def get(
-    address: Address, path: str, *, key: str | None, tls: ssl.SSLContext | None
+    address: Address,
+    path: str,
+    *,
+    key: str | None,
+    tls: ssl.SSLContext | None,
+    timeout: float = _TIMEOUT,
 ) -> tuple[int, bytes]:
     """Status and body of a page.
 
@@ -36,10 +41,10 @@ def get(
     connection: http.client.HTTPConnection
     if address.secure:
         connection = http.client.HTTPSConnection(
-            address.host, address.port, timeout=_TIMEOUT, context=tls
+            address.host, address.port, timeout=timeout, context=tls
         )
     else:
-        connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         connection.request("GET", f"{address.base}{path}", headers=headers)
@@ -49,12 +54,18 @@ def get(
         connection.close()
 
 
-def why_not_ready(address: Address, *, key: str | None, tls: ssl.SSLContext | None) -> str | None:
+def why_not_ready(
+    address: Address,
+    *,
+    key: str | None,
+    tls: ssl.SSLContext | None,
+    timeout: float = _TIMEOUT,
+) -> str | None:
     """What keeps a server from being used; None when it is healthy."""
     try:
-        status, _ = get(address, "/health", key=key, tls=tls)
+        status, _ = get(address, "/health", key=key, tls=tls, timeout=timeout)
         if status in (404, 405):  # not every server has that page; every one lists its models
-            status, _ = get(address, "/v1/models", key=key, tls=tls)
+            status, _ = get(address, "/v1/models", key=key, tls=tls, timeout=timeout)
     except (OSError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__
     return None if status == 200 else f"HTTP {status}"
@@ -83,7 +94,8 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout
     for number, address in enumerate(addresses):
         step("waiting for servers", number, len(addresses))
-        while (why := why_not_ready(address, key=key, tls=tls)) is not None:
+        patience = min(timeout, _TIMEOUT)
+        while (why := why_not_ready(address, key=key, tls=tls, timeout=patience)) is not None:
             if time.monotonic() >= deadline:
                 raise BackendError(
                     f"the server {address} is not ready: {why}",

@@ -25,6 +25,7 @@ class Server:
         answered: how many it has answered.
         unreachable_since: when it first refused a connection, of those since it last took one.
         refusals: connections it refused in all.
+        why: it refused the last one of them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Server:
         self.tokens = 0
         self.answered = 0
         self.refusals = 0
+        self.why = ""
         self.unreachable_since: float | None = None
         self.idle: list[Connection] = []
         self.retry_at = 0.0
@@ -55,16 +57,19 @@ class Server:
     @property
     def has_room(self) -> bool:
         """Whether it may get another request now."""
-        return self.requests < self._limit and not self.retry_at
+        return self.room > 0
 
     @property
     def room(self) -> int:
-        """How many more requests it may get now."""
-        return 0 if self.retry_at else self._limit - self.requests
+        """How many more requests it may get now; one that cannot be reached is tried with one."""
+        if self.retry_at:
+            return 0
+        return (self._limit if self.unreachable_since is None else 1) - self.requests
 
-    def refused(self, now: float) -> None:
+    def refused(self, now: float, why: str) -> None:
         """It took no connection; it is left alone for a moment."""
         self.refusals += 1
+        self.why = why
         if self.unreachable_since is None:
             self.unreachable_since = now
         if not self.retry_at:

@@ -93,3 +93,8 @@ class OpenAISettings:
         None,
         "Ids that end an answer and are not part of it; unset are the benchmark's own.",
     )
+
+    @property
+    def recodes(self) -> bool:
+        """Whether tokens are made from the servers' text."""
+        return self.token_source == "text"  # noqa: S105 - no password
