@@ -201,7 +201,13 @@ class OpenAIBackend:
         usage = client.usage
         if usage.wall:
             share = usage.busy / usage.wall
-            log.info("the client's thread was busy for %.1f %% of the test", 100 * share)
+            log.info(
+                "%d requests in %.3f s; processor seconds: %.3f of the client's thread, %.3f in all",
+                usage.answered,
+                usage.wall,
+                usage.busy,
+                usage.process,
+            )
             if share > _BUSY:
                 notes.append(
                     f"the client, not the server, was the limit: its thread was busy for "

@@ -60,11 +60,15 @@ class Usage:
     Attributes:
         wall: seconds from its first request to its last answer.
         busy: processor seconds of its thread in that time.
+        process: processor seconds of its whole process in that time.
+        answered: requests.
         sent_again: requests that failed before the first byte of their answer.
     """
 
     wall: float = 0.0
     busy: float = 0.0
+    process: float = 0.0
+    answered: int = 0
     sent_again: int = 0
 
 
@@ -132,7 +136,8 @@ class Client:
         """Answer what comes to the desk until it is closed."""
         self._desk = desk
         self.usage = Usage()
-        started, used = 0.0, 0.0
+        started, used, used_by_all = 0.0, 0.0, 0.0
+        before = self._answered()
         while True:
             self._now = time.monotonic()
             if desk.stopped:
@@ -145,14 +150,17 @@ class Client:
                 break
             if not started and self._in_flight():
                 started, used = self._now, time.thread_time()
+                used_by_all = time.process_time()
             for fd, events in self._sleep():
                 if fd == self._bell:
                     os.eventfd_read(self._bell)
                 elif (connection := self._connections.get(fd)) is not None:
                     self._on_event(connection, events)
-            if started:
+            if started and not self._in_flight():
                 self.usage.wall = time.monotonic() - started
                 self.usage.busy = time.thread_time() - used
+                self.usage.process = time.process_time() - used_by_all
+                self.usage.answered = self._answered() - before
 
     def close(self) -> None:
         """Close every connection."""
@@ -163,6 +171,9 @@ class Client:
             server.idle.clear()
         self._poll.close()
         os.close(self._bell)
+
+    def _answered(self) -> int:
+        return sum(server.answered for server in self._servers)
 
     def _in_flight(self) -> int:
         return len(self._again) + sum(server.requests for server in self._servers)
