@@ -12,9 +12,16 @@ from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, 
 from mlpinf_core.cli.options import request_options
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
-from mlpinf_core.plan import Plan, Request, make_plan
+from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
 from mlpinf_core.plugins import Plugins
-from mlpinf_core.preflight import Check, CheckState, check, expected_seconds, needs_measuring
+from mlpinf_core.preflight import (
+    Check,
+    CheckState,
+    check,
+    estimate_of,
+    expected_seconds,
+    needs_measuring,
+)
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.vocabulary import Mode, Workload
@@ -166,17 +173,7 @@ def _print_results(results: Results, *, as_json: bool, now: bool) -> None:
 def _show_plan(plan: Plan, plugins: Plugins, *, as_json: bool) -> int:
     checks = check(plan, plugins, Scratch.from_environment())
     failed = any(c.state is CheckState.FAILED for c in checks)
-    runs = [
-        {
-            **planned.workload.to_dict(),
-            "mode": mode.value,
-            "backend": planned.config(plugins, mode).run.backend,
-            "expected_seconds": expected_seconds(planned, plugins, mode),
-            "rate_is_measured_first": needs_measuring(planned, plugins, mode),
-        }
-        for planned in plan.runs
-        for mode in planned.modes
-    ]
+    runs = [_planned_run(planned, plugins, mode) for planned in plan.runs for mode in planned.modes]
     if as_json:
         print_json(
             {
@@ -188,6 +185,20 @@ def _show_plan(plan: Plan, plugins: Plugins, *, as_json: bool) -> int:
     else:
         _print_plan(runs, plan, checks)
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _planned_run(planned: PlannedRun, plugins: Plugins, mode: Mode) -> dict[str, object]:
+    """One run of a plan, as ``--json`` prints it."""
+    estimate = estimate_of(planned, plugins, mode)
+    return {
+        **planned.workload.to_dict(),
+        "mode": mode.value,
+        "backend": planned.config(plugins, mode).run.backend,
+        "expected_seconds": expected_seconds(planned, plugins, mode, estimate),
+        "rate_is_measured_first": needs_measuring(planned, plugins, mode),
+        "estimated_samples_per_second": estimate and estimate.samples_per_second,
+        "estimated_target_qps": estimate and estimate.target_qps,
+    }
 
 
 def _print_plan(runs: Sequence[Mapping[str, object]], plan: Plan, checks: list[Check]) -> None:
@@ -217,5 +228,9 @@ def _print_plan(runs: Sequence[Mapping[str, object]], plan: Plan, checks: list[C
 
 def _expected(run: Mapping[str, object]) -> str:
     seconds = run["expected_seconds"]
-    text = "the data set once" if seconds is None else f"{seconds:g} s at least"
+    text = "the data set once" if seconds is None else f"{seconds:.4g} s at least"
+    if rate := run["estimated_target_qps"]:
+        text += f", at a target QPS of about {rate:.4g}"
+    elif rate := run["estimated_samples_per_second"]:
+        text += f", at about {rate:.4g} samples/s"
     return text + (", after a measured pass" if run["rate_is_measured_first"] else "")

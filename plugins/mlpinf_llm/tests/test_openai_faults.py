@@ -370,7 +370,7 @@ def test_tls_refused_in_the_test_is_named(tmp_path: Path) -> None:
     assert "TLS refused" in failures(result)["query-unreachable"]
 
 
-# -- credentials, and servers that share ------------------------------------------------------------
+# -- credentials, and servers that share ----------------------------------------------------------
 
 
 def test_the_api_key_is_sent_and_written_nowhere(

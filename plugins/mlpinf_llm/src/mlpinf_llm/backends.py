@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MODULES: Final[Mapping[str, str]] = {
     "ctranslate2": "mlpinf_llm.ct2",
     "openai": "mlpinf_llm.openai.backend",
+    "simulator": "mlpinf_llm.simulator.backend",
 }
 """Where each backend's ``make(run, samples)`` is; imported when it is chosen."""
 
