@@ -5,7 +5,7 @@
 
 The server has one core, the client and LoadGen the other; 64 requests are on their way at the same
 time. ``--endpoints`` is the Python of an environment with mlcommons/endpoints, ``--aiperf`` the
-program of one with AIPerf 0.13, and ``--tokenizer`` a directory with the tokenizer that AIPerf wants.
+program of one with AIPerf 0.13, and ``--tokenizer`` a directory with the tokenizer that it wants.
 
 Rates are told twice: a second, and a processor second of the client's processes, which does not
 depend on what else the machine does. The peers' start-up is taken out by the difference between a
@@ -217,10 +217,10 @@ def latency(given: argparse.Namespace) -> Iterator[Figure]:
         ("TTFT", "result_first_token_{}_percentile_latency_ns", true["first"]),
         ("end to end", "result_{}_percentile_latency_ns", true["whole"]),
     ):
-        times = sorted(times[4:])  # the warm-up's come first
+        known = sorted(times[4:])  # the warm-up's come first
         for percentile, text, target in ((0.5, "50.00", 1.5), (0.99, "99.00", 5.0)):
             mine = values[key.format(text)] / 1e6
-            real = 1000 * times[min(len(times) - 1, int(percentile * len(times)))]
+            real = 1000 * known[min(len(known) - 1, int(percentile * len(known)))]
             added = mine - real
             yield Figure(
                 f"{name} at 20 requests/s, p{percentile * 100:.0f}, ms", f"{mine:.2f}",

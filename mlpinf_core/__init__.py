@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import (
         BackendInfo,
         Benchmark,
+        Estimate,
         FolderSource,
         NoSettings,
         Source,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from mlpinf_core.protocols import Backend, Outputs, Query, Samples, Sut
     from mlpinf_core.results import Results, RunResult
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
+    from mlpinf_core.servers import ServeOptions, ServerSpec
+    from mlpinf_core.suts.asynchronous import AsyncSut, Desk
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.inline import InlineSut
     from mlpinf_core.suts.ordering import longest_first
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccuracyError",
     "AccuracyLog",
+    "AsyncSut",
     "Backend",
     "BackendError",
     "BackendInfo",
@@ -64,6 +68,8 @@ __all__ = [
     "BenchmarkRules",
     "Category",
     "ConfigurationError",
+    "Desk",
+    "Estimate",
     "ExitCode",
     "FolderSource",
     "InlineSut",
@@ -86,6 +92,8 @@ __all__ = [
     "RunResult",
     "Samples",
     "Scenario",
+    "ServeOptions",
+    "ServerSpec",
     "Source",
     "Stage",
     "Stream",
@@ -106,6 +114,7 @@ _HOMES: Final = {
     "benchmark": (
         "BackendInfo",
         "Benchmark",
+        "Estimate",
         "FolderSource",
         "NoSettings",
         "Source",
@@ -132,6 +141,8 @@ _HOMES: Final = {
     "protocols": ("Backend", "Outputs", "Query", "Samples", "Sut"),
     "results": ("Results", "RunResult"),
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
+    "servers": ("ServeOptions", "ServerSpec"),
+    "suts.asynchronous": ("AsyncSut", "Desk"),
     "suts.batching": ("BatchingSut",),
     "suts.inline": ("InlineSut",),
     "suts.ordering": ("longest_first",),

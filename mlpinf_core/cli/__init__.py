@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
+    "serve": ("mlpinf_core.cli.serve", "Start servers for a benchmark, and keep them running."),
     "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
+from mlpinf_core.cli.serve import options_from, running_servers, server_options, with_servers
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
 from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
@@ -51,9 +52,17 @@ if TYPE_CHECKING:
     help="Repeat an earlier run from its run.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--serve", is_flag=True, help="Start servers first, run against them, stop them.")
+@server_options
 @click.pass_obj
 def run_command(
-    verbose: int, request: Request, dry_run: bool, repeat: Path | None, as_json: bool
+    verbose: int,
+    request: Request,
+    dry_run: bool,
+    repeat: Path | None,
+    as_json: bool,
+    serve: bool,
+    **given: Any,
 ) -> int:
     """Run benchmarks × scenarios × modes through LoadGen, and judge each run.
 
@@ -64,6 +73,18 @@ def run_command(
     if repeat is not None:
         _refuse_beside_repeat()
         request = repeated(request, repeat)
+    if not serve:
+        return _run(request, verbose, dry_run=dry_run, as_json=as_json)
+    options, ready_timeout = options_from(given)
+    if dry_run:
+        urls = [f"http://{options.host}:{options.port}"]
+        return _run(with_servers(request, urls), verbose, dry_run=True, as_json=as_json)
+    with running_servers(request, options, ready_timeout, verbose=verbose) as servers:
+        return _run(with_servers(request, servers.urls), verbose, dry_run=False, as_json=as_json)
+
+
+def _run(request: Request, verbose: int, *, dry_run: bool, as_json: bool) -> int:
+    """Plan and carry out, or show the plan."""
     plugins = Plugins.from_environment()
     plan = make_plan(request, plugins)
     if dry_run:

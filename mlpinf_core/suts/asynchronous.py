@@ -81,7 +81,8 @@ class Desk:
             responder: of the run.
         """
         self._responder = responder
-        self._least_tokens = responder.least_tokens
+        self.least_tokens = responder.least_tokens
+        """Fewest tokens that LoadGen takes in an answer."""
         self._lock = threading.Lock()
         self._settled_all = threading.Condition(self._lock)
         self._queries: deque[Query] = deque()
@@ -154,8 +155,8 @@ class Desk:
 
     def answer(self, slot: int, ids: npt.NDArray[np.int32]) -> None:
         """A sample is finished: its tokens, int32 [n]."""
-        if len(ids) < self._least_tokens:
-            least = self._least_tokens
+        if len(ids) < self.least_tokens:
+            least = self.least_tokens
             what = f"an answer has {len(ids)} tokens, and LoadGen takes {least} or more"
             self.fail(slot, Failure("tokens", what))
             return

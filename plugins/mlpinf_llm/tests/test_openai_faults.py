@@ -422,3 +422,31 @@ def test_no_server_gets_more_requests_at_once_than_it_may(tmp_path: Path) -> Non
         result = run([server.url], tmp_path, connections=3)
     assert result.verdict.valid
     assert most[0] <= 3
+
+
+# -- several processes -----------------------------------------------------------------------------
+
+
+def test_several_client_processes_answer_as_one_does(tmp_path: Path) -> None:
+    with ScriptedServer({3: status(500), 9: miscounted}) as server:
+        result = run([server.url], tmp_path, client_workers=2)
+    found = failures(result)
+    assert set(found) == {"query-status", "query-tokens"}
+    assert len(server.seen) == SAMPLES
+
+
+def test_the_warm_up_finds_a_server_that_is_not_what_was_declared(tmp_path: Path) -> None:
+    with ScriptedServer(always=text_only) as server:
+        results = api.run(
+            "llama3.1-8b",
+            scenarios="Offline",
+            modes="performance",
+            variant="tiny",
+            settings={
+                "loadgen": {"target_qps": 1},
+                "run": {"backend": "openai"},
+                "backend": {"urls": [server.url], "stream": True},
+            },
+            output=tmp_path,
+        )
+    assert "no token ids" in errors(results.runs[0])

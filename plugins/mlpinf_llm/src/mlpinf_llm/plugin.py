@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import Backend, Sut
+    from mlpinf_core.servers import ServeOptions, ServerSpec
     from mlpinf_llm.samples import TokenSamples
     from mlpinf_llm.tables import Table
 
@@ -66,6 +67,14 @@ def make_sut(run: Run, backend: Backend, samples: TokenSamples) -> Sut:
     from mlpinf_llm import backends as known
 
     return known.sut_of(run, backend, samples)
+
+
+@hookimpl
+def servers(run: Run, options: ServeOptions) -> Sequence[ServerSpec]:
+    """trtllm-serve, vLLM, SGLang, or the small embedded server."""
+    from mlpinf_llm import serving
+
+    return serving.specs(run, options)
 
 
 @hookimpl

@@ -1,33 +1,32 @@
-"""The ``openai`` backend: servers that are healthy, requests ready to be sent, a client."""
+"""The ``openai`` backend: servers that are healthy, and a client, or several in processes."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import msgspec
 import numpy as np
 
 from mlpinf_core.errors import BackendError
 from mlpinf_core.events import EventWriter
 from mlpinf_core.protocols import Outputs, Query
 from mlpinf_core.suts.asynchronous import AsyncSut
+from mlpinf_core.suts.spread import SpreadEngine
 from mlpinf_core.vocabulary import Scenario
 from mlpinf_llm.openai import health
 from mlpinf_llm.openai.address import Address, api_key, tls_context
-from mlpinf_llm.openai.answer import Rules
-from mlpinf_llm.openai.client import Client, Patience
-from mlpinf_llm.openai.dialects import DIALECTS, Ask, Dialect
-from mlpinf_llm.openai.routing import POLICIES
-from mlpinf_llm.openai.server import Server
+from mlpinf_llm.openai.blueprint import Blueprint, make_client
+from mlpinf_llm.openai.client import Client, Summary
+from mlpinf_llm.openai.dialects import Ask
 from mlpinf_llm.openai.settings import OpenAISettings
 from mlpinf_llm.samples import TokenSamples
 from mlpinf_llm.stops import stop_ids_of
 from mlpinf_llm.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mlpinf_core.context import Run
     from mlpinf_core.loadgen.failures import Failure
@@ -76,7 +75,7 @@ class OpenAIBackend:
     stop_ids: tuple[int, ...]
     tokenizer: ChatTokenizer | None
     events: EventWriter
-    _client: Client | None = None
+    _engine: Client | SpreadEngine | None = None
 
     def load(self) -> None:
         """Wait until every server is healthy, and write all requests down.
@@ -85,6 +84,30 @@ class OpenAIBackend:
             ConfigurationError: a URL, the key or the certificates are wrong.
             BackendError: a server cannot be reached, or does not become healthy in time.
         """
+        settings = self.settings
+        ask = Ask(
+            model=self._model(),
+            max_tokens=self.max_tokens,
+            min_tokens=self.min_tokens,
+            stop_ids=self.stop_ids,
+            stream=self.stream,
+            want_ids=not settings.recodes,
+        )
+        blueprint = Blueprint(
+            settings, ask, self.samples.ids, self.samples.offsets, self.tokenizer
+        )
+        count = settings.client_workers
+        if count == 1:
+            self._engine = blueprint.client()
+        else:
+            self._engine = SpreadEngine(
+                functools.partial(make_client, blueprint, count),
+                count,
+                capacity=max(1, self.concurrency // count),
+            )
+
+    def _model(self) -> str:
+        """The model's name, once every server is healthy."""
         settings = self.settings
         addresses = [Address.parse(url) for url in settings.urls]
         key = api_key(settings.api_key_variable)
@@ -95,64 +118,14 @@ class OpenAIBackend:
         health.wait_until_ready(
             addresses, key=key, tls=tls, timeout=settings.ready_timeout, step=self.events.step
         )
-        model = settings.model or health.model_of(addresses[0], key=key, tls=tls)
-        dialect = DIALECTS[settings.server]()
-        servers = [
-            Server(
-                address,
-                limit=settings.connections,
-                head=_request_head(address, dialect, key),
-                tls=tls if address.secure else None,
-            )
-            for address in addresses
-        ]
-        _allow_sockets(settings.connections * len(servers))
-        encode = self.tokenizer.encode if settings.recodes and self.tokenizer else None
-        self._client = Client(
-            servers,
-            policy=POLICIES[settings.routing](),
-            dialect=dialect,
-            rules=Rules(self.max_tokens, frozenset(self.stop_ids), dialect.counts_end, encode),
-            bodies=self._bodies(dialect, model),
-            lengths=self.samples.lengths,
-            patience=Patience(
-                settings.connect_timeout, settings.stall_timeout, settings.request_timeout
-            ),
-            retries=settings.retries,
-        )
-
-    def _bodies(self, dialect: Dialect, model: str) -> list[bytes]:
-        """The request of every sample: what is the same in every run of it is written once."""
-        ask = Ask(
-            model=model,
-            max_tokens=self.max_tokens,
-            min_tokens=self.min_tokens,
-            stop_ids=self.stop_ids,
-            stream=self.stream,
-            want_ids=not self.settings.recodes,
-        )
-        as_text = self.settings.prompt_format == "text"
-        encode = msgspec.json.Encoder().encode
-        bodies = []
-        for index in range(len(self.samples)):
-            ids: list[int] = self.samples.prompt(index).tolist()
-            prompt: Sequence[int] | str = ids
-            if as_text and self.tokenizer is not None:
-                prompt = self.tokenizer.tokenizer.decode(ids, skip_special_tokens=False)
-            bodies.append(encode(dialect.request(ask, prompt)))
-        return bodies
+        return settings.model or health.model_of(addresses[0], key=key, tls=tls)
 
     @property
-    def client(self) -> Client:
-        """What sends the requests; there is one once the backend is loaded."""
-        if self._client is None:
+    def engine(self) -> Client | SpreadEngine:
+        """What answers samples; there once the backend is loaded."""
+        if self._engine is None:
             raise RuntimeError("the backend is not loaded")
-        return self._client
-
-    @property
-    def engine(self) -> Client:
-        """The same, as what answers samples."""
-        return self.client
+        return self._engine
 
     @property
     def concurrency(self) -> int:
@@ -165,9 +138,9 @@ class OpenAIBackend:
         Raises:
             BackendError: one was not answered as it should have been.
         """
-        count = min(_WARM_UP * len(self.client.servers), len(self.samples))
+        count = min(_WARM_UP * len(self.settings.urls), len(self.samples))
         found = _Collector()
-        sut = AsyncSut(found, self.client)
+        sut = AsyncSut(found, self.engine)
         try:
             sut.issue(Query(range(count), np.arange(count)))
             sut.flush()
@@ -189,46 +162,52 @@ class OpenAIBackend:
 
     def close(self) -> None:
         """Say what there was to notice, and close the connections."""
-        if self._client is None:
+        engine, self._engine = self._engine, None
+        if engine is None:
             return
-        for note in self._notes(self._client):
+        summaries = [engine.summary()] if isinstance(engine, Client) else engine.summaries
+        for note in notes(summaries, recoded=self.settings.recodes):
             self.events.note(note)
-        self._client.close()
-        self._client = None
+        engine.close()
 
-    def _notes(self, client: Client) -> list[str]:
-        notes = []
-        usage = client.usage
-        if usage.wall:
-            share = usage.busy / usage.wall
-            log.info(
-                "%d requests in %.3f s; processor seconds: %.3f of the client's thread, %.3f in all",
-                usage.answered,
-                usage.wall,
-                usage.busy,
-                usage.process,
-            )
-            if share > _BUSY:
-                notes.append(
-                    f"the client, not the server, was the limit: its thread was busy for "
-                    f"{100 * share:.0f} % of the test; raise backend.client_workers"
-                )
-        if usage.sent_again:
-            notes.append(
-                f"{usage.sent_again:,} requests were sent again: their connections failed before "
-                "an answer began"
-            )
-        notes += [
-            f"{server.address} took no connection {server.refusals:,} times"
-            for server in client.servers
-            if server.refusals
-        ]
-        if self.settings.recodes:
-            notes.append(
-                "not submittable: tokens were counted by encoding the servers' text again "
-                "(backend.token_source)"
-            )
-        return notes
+
+def notes(summaries: Sequence[Summary], *, recoded: bool) -> Iterator[str]:
+    """What there is to know of a test beside its verdict.
+
+    Args:
+        summaries: of the clients.
+        recoded: whether tokens were made from text.
+    """
+    for summary in summaries:
+        log.info(
+            "%d requests in %.3f s; processor seconds: "
+            "%.3f of the client's thread, %.3f in all",
+            summary.answered,
+            summary.wall,
+            summary.busy,
+            summary.process,
+        )
+    shares = [summary.busy / summary.wall for summary in summaries if summary.wall]
+    if shares and max(shares) > _BUSY:
+        yield (
+            f"the client, not the server, was the limit: its thread was busy for "
+            f"{100 * max(shares):.0f} % of the test; raise backend.client_workers"
+        )
+    if again := sum(summary.sent_again for summary in summaries):
+        yield (
+            f"{again:,} requests were sent again: their connections failed before an answer began"
+        )
+    refusals: dict[str, int] = {}
+    for summary in summaries:
+        for address, count in summary.refusals.items():
+            refusals[address] = refusals.get(address, 0) + count
+    for address, count in refusals.items():
+        yield f"{address} took no connection {count:,} times"
+    if recoded:
+        yield (
+            "not submittable: tokens were counted by encoding the servers' text again "
+            "(backend.token_source)"
+        )
 
 
 class _Collector:
@@ -255,37 +234,3 @@ class _Collector:
 
     def abort(self, reason: Failure | BaseException | str) -> None:
         self.fail(range(1), reason)
-
-
-def _request_head(address: Address, dialect: Dialect, key: str | None) -> bytes:
-    """Request line and headers, up to the length of the body."""
-    lines = [
-        f"POST {address.base}{dialect.path} HTTP/1.1",
-        f"Host: {address.authority}",
-        "Content-Type: application/json",
-        "Accept: application/json, text/event-stream",
-        *([f"Authorization: Bearer {key}"] if key else []),
-        "Content-Length: ",
-    ]
-    return "\r\n".join(lines).encode()
-
-
-def _allow_sockets(count: int) -> None:
-    """Raise this process's limit of open files, as far as the system lets it.
-
-    Raises:
-        BackendError: that is not far enough.
-    """
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = count + 256
-    if soft >= need:
-        return
-    if hard != resource.RLIM_INFINITY and hard < need:
-        raise BackendError(
-            f"{count} connections need more open files than the {hard} that are allowed",
-            where="backend.connections",
-            remedy="lower it, or raise the limit (ulimit -Hn)",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))

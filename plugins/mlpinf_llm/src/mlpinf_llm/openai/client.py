@@ -12,6 +12,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mlpinf_core.suts.asynchronous import Desk
+    from mlpinf_core.suts.spread import EngineDesk
     from mlpinf_llm.openai.answer import Rules
     from mlpinf_llm.openai.dialects import Dialect
     from mlpinf_llm.openai.routing import Policy
@@ -53,9 +54,9 @@ class Patience:
     request: float
 
 
-@attrs.define
-class Usage:
-    """What the loop did.
+@attrs.frozen
+class Summary:
+    """What a client did in a test.
 
     Attributes:
         wall: seconds from its first request to its last answer.
@@ -63,6 +64,7 @@ class Usage:
         process: processor seconds of its whole process in that time.
         answered: requests.
         sent_again: requests that failed before the first byte of their answer.
+        refusals: servers that took no connection, and how often.
     """
 
     wall: float = 0.0
@@ -70,6 +72,7 @@ class Usage:
     process: float = 0.0
     answered: int = 0
     sent_again: int = 0
+    refusals: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class Client:
@@ -117,13 +120,8 @@ class Client:
         self._again: deque[Request] = deque()
         self._asleep = False
         self._now = 0.0
-        self.usage = Usage()
-        """Of the last :meth:`run`."""
-
-    @property
-    def servers(self) -> Sequence[Server]:
-        """The servers, with what they have been sent."""
-        return self._servers
+        self._summary = Summary()
+        self._sent_again = 0
 
     # -- the engine of an AsyncSut ---------------------------------------------------------------
 
@@ -132,10 +130,11 @@ class Client:
         if self._asleep:
             os.eventfd_write(self._bell, 1)
 
-    def run(self, desk: Desk) -> None:
+    def run(self, desk: EngineDesk) -> None:
         """Answer what comes to the desk until it is closed."""
         self._desk = desk
-        self.usage = Usage()
+        self._summary = Summary()
+        self._sent_again = 0
         started, used, used_by_all = 0.0, 0.0, 0.0
         before = self._answered()
         while True:
@@ -157,10 +156,17 @@ class Client:
                 elif (connection := self._connections.get(fd)) is not None:
                     self._on_event(connection, events)
             if started and not self._in_flight():
-                self.usage.wall = time.monotonic() - started
-                self.usage.busy = time.thread_time() - used
-                self.usage.process = time.process_time() - used_by_all
-                self.usage.answered = self._answered() - before
+                self._summary = Summary(
+                    wall=time.monotonic() - started,
+                    busy=time.thread_time() - used,
+                    process=time.process_time() - used_by_all,
+                    answered=self._answered() - before,
+                )
+
+    def summary(self) -> Summary:
+        """What it did in the last test."""
+        refusals = {str(s.address): s.refusals for s in self._servers if s.refusals}
+        return attrs.evolve(self._summary, sent_again=self._sent_again, refusals=refusals)
 
     def close(self) -> None:
         """Close every connection."""
@@ -359,7 +365,7 @@ class Client:
         if request.attempts > self._retries:
             self._desk.fail(request.slot, error.failure)
         else:
-            self.usage.sent_again += 1
+            self._sent_again += 1
             self._again.append(request)
 
     def _settle(self, connection: Connection, request: Request) -> None:

@@ -9,8 +9,8 @@ All of them take prompts as ids. Where the fields were read:
 - TensorRT-LLM, ``tensorrt_llm/serve/openai_protocol.py``: the same path; ``detokenize: false``
   puts ``token_ids`` into the choices. Unknown fields are refused, so only its own are sent.
 - SGLang 0.5, ``sglang/srt/managers/io_struct.py`` (``GenerateReqInput``): its completions API sends
-  no ids, its own ``POST /generate`` takes ``input_ids`` and answers with ``output_ids``, in a stream
-  all so far (or, with ``--incremental-streaming-output``, the new ones), and counts in
+  no ids, its own ``POST /generate`` takes ``input_ids`` and answers with ``output_ids``, in a
+  stream all so far (or, with ``--incremental-streaming-output``, the new ones), and counts in
   ``meta_info``.
 - llama.cpp, ``tools/server/README.md``: its own ``POST /completion`` with ``return_tokens`` answers
   with ``tokens``, and counts in ``tokens_predicted`` and ``tokens_evaluated``.

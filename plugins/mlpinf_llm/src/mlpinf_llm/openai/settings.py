@@ -58,7 +58,7 @@ class OpenAISettings:
     )
     client_workers: int = setting(
         1,
-        "Processes that speak to the servers; 1 is the run's own process.",
+        "Processes that speak to the servers and share the connections; 1 is the run's own.",
         validator=attrs.validators.ge(1),
     )
     ready_timeout: float = setting(
