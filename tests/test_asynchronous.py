@@ -88,9 +88,7 @@ def query(start: int, indices: list[int]) -> Query:
     queries=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=40), max_size=8),
     limit=st.integers(1, 16),
 )
-def test_every_sample_is_answered_once_by_one_thread(
-    queries: list[list[int]], limit: int
-) -> None:
+def test_every_sample_is_answered_once_by_one_thread(queries: list[list[int]], limit: int) -> None:
     record, engine = Record(), Doubling(limit)
     sut = AsyncSut(record, engine)
     issued: dict[int, list[int]] = {}

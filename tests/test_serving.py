@@ -80,7 +80,7 @@ def test_a_server_that_ends_later_is_told_of_and_not_started_again(tmp_path: Pat
                 sock.recv(1024)
 
         threading.Thread(target=ask_it_to_die).start()
-        with pytest.raises(PrerequisiteError, match="exit code 7.*last words"):
+        with pytest.raises(PrerequisiteError, match=r"exit code 7.*last words"):
             running.watch()
         assert not is_listening(url)
 
@@ -110,7 +110,7 @@ def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
 
 def test_what_a_server_started_is_stopped_with_it(tmp_path: Path) -> None:
     code = "import subprocess, sys\n"
-    code += "child = subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait()'])\n"
+    code += "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
     code += "print('child', child.pid, flush=True)\n" + GOOD
     with servers(tmp_path, spec(code)):
         pid = int((tmp_path / "one.log").read_text().partition("child ")[2].split()[0])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
-from mlpinf_core.cli.serve import options_from, running_servers, server_options, with_servers
+from mlpinf_core.cli.serve import Wanted, running_servers, server_options, with_servers
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
 from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
@@ -62,7 +62,7 @@ def run_command(
     repeat: Path | None,
     as_json: bool,
     serve: bool,
-    **given: Any,
+    wanted: Wanted,
 ) -> int:
     """Run benchmarks × scenarios × modes through LoadGen, and judge each run.
 
@@ -75,11 +75,10 @@ def run_command(
         request = repeated(request, repeat)
     if not serve:
         return _run(request, verbose, dry_run=dry_run, as_json=as_json)
-    options, ready_timeout = options_from(given)
     if dry_run:
-        urls = [f"http://{options.host}:{options.port}"]
+        urls = [f"http://{wanted.options.host}:{wanted.options.port}"]
         return _run(with_servers(request, urls), verbose, dry_run=True, as_json=as_json)
-    with running_servers(request, options, ready_timeout, verbose=verbose) as servers:
+    with running_servers(request, wanted, verbose=verbose) as servers:
         return _run(with_servers(request, servers.urls), verbose, dry_run=False, as_json=as_json)
 
 

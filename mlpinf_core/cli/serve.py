@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -83,29 +85,43 @@ _SERVER_OPTIONS = (
 )
 
 
+@attrs.frozen
+class Wanted:
+    """The servers that a command line asks for, and how long to wait for them."""
+
+    options: ServeOptions
+    ready_timeout: float
+
+
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say which servers to start."""
+    """Give a command the options that say which servers to start; it gets them as ``wanted``."""
+
+    @functools.wraps(command)
+    def with_wanted(**given: Any) -> Any:
+        own = {name: given.pop(name) for name in inspect.signature(_wanted).parameters}
+        return command(wanted=_wanted(**own), **given)
+
+    wrapped: Callable[..., Any] = with_wanted
     for option in reversed(_SERVER_OPTIONS):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def options_from(given: dict[str, Any]) -> tuple[ServeOptions, float]:
-    """The options as given on the command line, and how long to wait."""
-    return (
-        ServeOptions(
-            server=given["server"],
-            count=given["count"],
-            host=given["host"],
-            port=given["port"],
-            tensor_parallel=given["tp"],
-            pipeline_parallel=given["pp"],
-            expert_parallel=given["ep"],
-            checkpoint=given["checkpoint"],
-            arguments=tuple(given["arguments"]),
-        ),
-        given["ready_timeout"],
-    )
+def _wanted(
+    *,
+    server: str,
+    count: int | None,
+    host: str,
+    port: int,
+    tp: int,
+    pp: int,
+    ep: int,
+    checkpoint: str | None,
+    arguments: tuple[str, ...],
+    ready_timeout: float,
+) -> Wanted:
+    options = ServeOptions(server, count, host, port, tp, pp, ep, checkpoint, arguments)
+    return Wanted(options, ready_timeout)
 
 
 @click.command(
@@ -118,15 +134,14 @@ def options_from(given: dict[str, Any]) -> tuple[ServeOptions, float]:
 @request_options
 @server_options
 @click.pass_obj
-def serve_command(verbose: int, request: Request, **given: Any) -> None:
+def serve_command(verbose: int, request: Request, wanted: Wanted) -> None:
     """Start servers for a benchmark, wait until they are ready, print their URLs, watch them.
 
     A server that ends by itself ends the others and this command: none is started again in
     silence. Ctrl-C stops all.
     """
     set_up_logging(verbose)
-    options, ready_timeout = options_from(given)
-    with running_servers(request, options, ready_timeout, verbose=verbose) as servers:
+    with running_servers(request, wanted, verbose=verbose) as servers:
         urls = json.dumps(servers.urls)
         click.echo(f"ready: {' '.join(servers.urls)}")
         click.echo(f"mlpinf run ... --backend openai --set 'backend.urls={urls}'")
@@ -134,9 +149,7 @@ def serve_command(verbose: int, request: Request, **given: Any) -> None:
 
 
 @contextlib.contextmanager
-def running_servers(
-    request: Request, options: ServeOptions, ready_timeout: float, *, verbose: int
-) -> Iterator[Servers]:
+def running_servers(request: Request, wanted: Wanted, *, verbose: int) -> Iterator[Servers]:
     """Servers for a request's benchmark, ready.
 
     Raises:
@@ -157,13 +170,13 @@ def running_servers(
         )
     with ConsoleReporter(verbose=bool(verbose)) as reporter:
         specs, directory = plan_servers(
-            plan, plugins, options, reporter=reporter, debug=verbose > 1
+            plan, plugins, wanted.options, reporter=reporter, debug=verbose > 1
         )
 
     def progress(ready: int, count: int) -> None:
         click.echo(f"servers: {ready} of {count} ready (logs in {directory})", err=True)
 
-    servers = Servers(specs, directory, ready_timeout=ready_timeout, progress=progress)
+    servers = Servers(specs, directory, ready_timeout=wanted.ready_timeout, progress=progress)
     with servers:
         yield servers
         for how in servers.ended:

@@ -1,8 +1,9 @@
 """One engine spread over worker processes, where a single thread of Python is not enough.
 
-Each process runs an engine of its own on a desk of its own; the desk's other end is here. Samples go
-to a process as pairs of slot and index, answers come back in batches, and this process's one thread
-tells LoadGen of them. Processes are spawned, so what makes their engines has to be picklable.
+Each process runs an engine of its own on a desk of its own; the desk's other end is here. Samples
+go to a process as pairs of slot and index, answers come back in batches, and this process's one
+thread tells LoadGen of them. Processes are spawned, so what makes their engines has to be
+picklable.
 """
 
 from __future__ import annotations
@@ -121,9 +122,7 @@ class SpreadEngine:
                 self._pipes.append(here)
                 self._processes.append(process)
             for number in range(count):
-                kind, what = self._receive(number)
-                if kind != "ready":
-                    raise BackendError(str(what), where=f"worker process {number}")
+                self._receive(number)  # that it is ready
         except BaseException:
             self.close()
             raise

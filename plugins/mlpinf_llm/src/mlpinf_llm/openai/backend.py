@@ -93,9 +93,7 @@ class OpenAIBackend:
             stream=self.stream,
             want_ids=not settings.recodes,
         )
-        blueprint = Blueprint(
-            settings, ask, self.samples.ids, self.samples.offsets, self.tokenizer
-        )
+        blueprint = Blueprint(settings, ask, self.samples.ids, self.samples.offsets, self.tokenizer)
         count = settings.client_workers
         if count == 1:
             self._engine = blueprint.client()
@@ -180,8 +178,7 @@ def notes(summaries: Sequence[Summary], *, recoded: bool) -> Iterator[str]:
     """
     for summary in summaries:
         log.info(
-            "%d requests in %.3f s; processor seconds: "
-            "%.3f of the client's thread, %.3f in all",
+            "%d requests in %.3f s; processor seconds: %.3f of the client's thread, %.3f in all",
             summary.answered,
             summary.wall,
             summary.busy,
