@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import (
         BackendInfo,
         Benchmark,
+        Estimate,
         FolderSource,
         NoSettings,
         Source,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from mlpinf_core.protocols import Backend, NotGraded, Outputs, Query, Samples, Sut
     from mlpinf_core.results import Results, RunResult
     from mlpinf_core.rules.model import BenchmarkRules, LatencyLimits, Limit
+    from mlpinf_core.servers import ServeOptions, ServerSpec
+    from mlpinf_core.suts.asynchronous import AsyncSut, Desk
     from mlpinf_core.suts.batching import BatchingSut
     from mlpinf_core.suts.inline import InlineSut
     from mlpinf_core.suts.ordering import longest_first
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccuracyError",
     "AccuracyLog",
+    "AsyncSut",
     "Backend",
     "BackendError",
     "BackendInfo",
@@ -65,6 +69,8 @@ __all__ = [
     "BenchmarkRules",
     "Category",
     "ConfigurationError",
+    "Desk",
+    "Estimate",
     "ExitCode",
     "FolderSource",
     "InlineSut",
@@ -89,6 +95,8 @@ __all__ = [
     "RunResult",
     "Samples",
     "Scenario",
+    "ServeOptions",
+    "ServerSpec",
     "Source",
     "Stage",
     "Stream",
@@ -110,6 +118,7 @@ _HOMES: Final = {
     "benchmark": (
         "BackendInfo",
         "Benchmark",
+        "Estimate",
         "FolderSource",
         "NoSettings",
         "Source",
@@ -136,6 +145,8 @@ _HOMES: Final = {
     "protocols": ("Backend", "NotGraded", "Outputs", "Query", "Samples", "Sut"),
     "results": ("Results", "RunResult"),
     "rules.model": ("BenchmarkRules", "LatencyLimits", "Limit"),
+    "servers": ("ServeOptions", "ServerSpec"),
+    "suts.asynchronous": ("AsyncSut", "Desk"),
     "suts.batching": ("BatchingSut",),
     "suts.inline": ("InlineSut",),
     "suts.ordering": ("longest_first",),

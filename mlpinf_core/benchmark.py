@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -190,6 +190,20 @@ class Benchmark:
 
 
 @attrs.frozen
+class Estimate:
+    """What a backend is expected to do, before anything is run.
+
+    Attributes:
+        samples_per_second: when it never lacks work.
+        target_qps: the highest Server rate that is expected to keep the latency limits; None where
+            that was not looked for, or there is none.
+    """
+
+    samples_per_second: float
+    target_qps: float | None = None
+
+
+@attrs.frozen
 class BackendInfo:
     """A backend, as a plugin offers it.
 
@@ -199,6 +213,9 @@ class BackendInfo:
         summary: one line for ``mlpinf list``.
         settings: an attrs class of the backend's own settings, the table ``[backend]``.
         requires: import name to the pip requirement that brings it.
+        estimate: configuration (:class:`~mlpinf_core.config.schema.Config`) and scenario to an
+            estimate, or to None where the configuration does not say enough; for `mlpinf plan`.
+            Takes a second or so, and runs nothing.
     """
 
     name: str
@@ -206,6 +223,7 @@ class BackendInfo:
     summary: str
     settings: type[Any] = NoSettings
     requires: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
+    estimate: Callable[[Any, Scenario], Estimate | None] | None = None
 
     def missing(self) -> list[str]:
         """The pip requirements whose modules are not installed; imports none of them."""

@@ -23,6 +23,8 @@ PROGRESS: Final = "progress"
 for the SUT to return. Also a sign of life."""
 FAILURE: Final = "failure"
 """``code``, ``message``, ``count``: samples that were not answered as they should have been."""
+NOTE: Final = "note"
+"""``text``: what else to know of the run; it goes into the verdict's notes."""
 SETTINGS: Final = "settings"
 """``embedded_round``, ``loadgen_version``, ``user_conf``, ``seeds_enforced``: of LoadGen; and
 ``concurrency``: most samples that the SUT computes at the same time, None where it does not say."""
@@ -66,6 +68,10 @@ class EventWriter:
     def step(self, text: str, done: int | None = None, total: int | None = None) -> None:
         """Progress of something long: bytes, samples or tensors ``done`` of ``total``."""
         self.emit(STEP, text=text, done=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Something to know of the run beside its verdict: how it was counted, what limited it."""
+        self.emit(NOTE, text=text)
 
 
 def parse(line: bytes) -> Mapping[str, Any] | None:

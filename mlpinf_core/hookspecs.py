@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import Backend, NotGraded, Samples, Sut
+    from mlpinf_core.servers import ServeOptions, ServerSpec
 
 PROJECT = "mlpinf"
 
@@ -225,6 +226,34 @@ def check_accuracy(
         def check_accuracy(run, samples, log):
             found = [next(iter(array), -1) for array in log.as_arrays(np.int64)]
             return {"recall": 100 * np.mean(found == samples.truth[log.qsl_indices])}
+    """
+
+
+@hookspec(firstresult=True)
+def servers(run: Run, options: ServeOptions) -> Sequence[ServerSpec] | None:
+    """Say which servers to start for a benchmark, by ``mlpinf serve`` and ``mlpinf run --serve``.
+
+    When: before they are started; in a child process, which may build what they serve. The core
+    starts them, waits until they are ready, watches them and stops them.
+
+    Args:
+        run: the workload, its configuration, scratch space, artifacts and events.
+        options: which kind of server, how many, on which host and ports, with what parallelism.
+
+    Returns:
+        The servers. None says that this plugin knows none, which is an error.
+
+    Raises:
+        UnknownNameError: there is no server of that name.
+        ConfigurationError: the options ask for what cannot be.
+
+    Example::
+
+        @hookimpl
+        def servers(run, options):
+            url = f"http://{options.host}:{options.port}"
+            command = (sys.executable, "-m", "nearest.server", "--port", str(options.port))
+            return [ServerSpec("nearest", command, url)]
     """
 
 

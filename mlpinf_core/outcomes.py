@@ -48,7 +48,7 @@ def verdict_of(
         "rules": planned.rules,
         "sample_count": int((outcome.result or {}).get("sample_count") or 0),
         "failures": causes_of(outcome, directory),
-        "notes": wheel_notes(planned.workload.round, outcome),
+        "notes": (*wheel_notes(planned.workload.round, outcome), *outcome.notes),
     }
     if mode is Mode.ACCURACY:
         answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -23,10 +23,14 @@ from mlpinf_core.vocabulary import Mode, Scenario
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from mlpinf_core.benchmark import AnySource
+    from mlpinf_core.benchmark import AnySource, Estimate
     from mlpinf_core.plan import Plan, PlannedRun
     from mlpinf_core.plugins import Plugins
     from mlpinf_core.scratch import Scratch
+
+
+OFFLINE_HEADROOM: Final = 1.25
+"""Offline is told of so many times the samples a second that are expected."""
 
 
 class CheckState(enum.StrEnum):
@@ -73,12 +77,37 @@ def check(plan: Plan, plugins: Plugins, scratch: Scratch) -> list[Check]:
     return found
 
 
-def expected_seconds(planned: PlannedRun, plugins: Plugins, mode: Mode) -> float | None:
-    """The least that a run takes, as far as its configuration tells; None where it doesn't."""
+def estimate_of(planned: PlannedRun, plugins: Plugins, mode: Mode) -> Estimate | None:
+    """What the backend is expected to do, where it can tell."""
+    config = planned.config(plugins, mode)
+    backend = plugins.backend(planned.benchmark.name, config.run.backend)
+    if backend.estimate is None:
+        return None
+    return backend.estimate(config, planned.workload.scenario)
+
+
+def expected_seconds(
+    planned: PlannedRun, plugins: Plugins, mode: Mode, estimate: Estimate | None = None
+) -> float | None:
+    """The least that a run takes, as far as its configuration tells; None where it doesn't.
+
+    Args:
+        planned: the workload.
+        plugins: know its settings.
+        mode: what is measured of it.
+        estimate: of the backend; makes up for rates that are configured nowhere.
+    """
     loadgen = planned.config(plugins, mode).loadgen
-    rate = loadgen.target_qps if planned.workload.scenario.is_poisson else None
+    scenario = planned.workload.scenario
+    rate = loadgen.target_qps if scenario.is_poisson else None
+    if estimate is not None and rate is None and not scenario.is_stream:
+        rate = estimate.target_qps if scenario.is_poisson else estimate.samples_per_second
     if mode is Mode.PERFORMANCE:
-        issuing = (loadgen.min_query_count or 0) / rate if rate else 0.0
+        count = loadgen.min_query_count or 0
+        if scenario is Scenario.OFFLINE and rate:
+            # LoadGen is told of more than is expected, so that the run is not too short.
+            count = max(count, int(OFFLINE_HEADROOM * rate * (loadgen.min_duration or 0.0)))
+        issuing = count / rate if rate else 0.0
         return max(loadgen.min_duration or 0.0, issuing)
     return (loadgen.performance_sample_count or 0) / rate if rate else None
 

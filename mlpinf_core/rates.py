@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from mlpinf_core import preflight
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import LogError
 from mlpinf_core.logs.capacity import passing_qps
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mlpinf_core.config.schema import Config
     from mlpinf_core.verdict import Verdict
 
-OFFLINE_HEADROOM: Final = 1.25
+OFFLINE_HEADROOM: Final = preflight.OFFLINE_HEADROOM
 """Offline is told of more samples a second than were measured: too many make the run longer than
 its least duration, too few make it too short and so INVALID."""
 

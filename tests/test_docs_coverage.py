@@ -176,8 +176,9 @@ def test_an_exit_code_is_documented(code: ExitCode) -> None:
 
 
 def first_arguments(*functions: str) -> Iterator[tuple[str, str]]:
-    """Function and literal first argument of every call of these in the core."""
-    for path in CORE.rglob("*.py"):
+    """Function and literal first argument of every call of these in the core and the plugins."""
+    sources = [CORE, *ROOT.glob("plugins/*/src")]
+    for path in (path for source in sources for path in source.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and node.args):
                 continue

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
         "What this machine is, and how a submission describes it.",
     ),
     "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
+    "serve": ("mlpinf_core.cli.serve", "Start servers for a benchmark, and keep them running."),
     "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }

@@ -10,11 +10,19 @@ from click.core import ParameterSource
 
 from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
+from mlpinf_core.cli.serve import Wanted, running_servers, server_options, with_servers
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
-from mlpinf_core.plan import Plan, Request, make_plan
+from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
 from mlpinf_core.plugins import Plugins
-from mlpinf_core.preflight import Check, CheckState, check, expected_seconds, needs_measuring
+from mlpinf_core.preflight import (
+    Check,
+    CheckState,
+    check,
+    estimate_of,
+    expected_seconds,
+    needs_measuring,
+)
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.vocabulary import Mode, Workload
@@ -44,9 +52,17 @@ if TYPE_CHECKING:
     help="Repeat an earlier run from its run.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--serve", is_flag=True, help="Start servers first, run against them, stop them.")
+@server_options
 @click.pass_obj
 def run_command(
-    verbose: int, request: Request, dry_run: bool, repeat: Path | None, as_json: bool
+    verbose: int,
+    request: Request,
+    dry_run: bool,
+    repeat: Path | None,
+    as_json: bool,
+    serve: bool,
+    wanted: Wanted,
 ) -> int:
     """Run benchmarks × scenarios × modes through LoadGen, and judge each run.
 
@@ -57,6 +73,17 @@ def run_command(
     if repeat is not None:
         _refuse_beside_repeat()
         request = repeated(request, repeat)
+    if not serve:
+        return _run(request, verbose, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        urls = [f"http://{wanted.options.host}:{wanted.options.port}"]
+        return _run(with_servers(request, urls), verbose, dry_run=True, as_json=as_json)
+    with running_servers(request, wanted, verbose=verbose) as servers:
+        return _run(with_servers(request, servers.urls), verbose, dry_run=False, as_json=as_json)
+
+
+def _run(request: Request, verbose: int, *, dry_run: bool, as_json: bool) -> int:
+    """Plan and carry out, or show the plan."""
     plugins = Plugins.from_environment()
     plan = make_plan(request, plugins)
     if dry_run:
@@ -166,17 +193,7 @@ def _print_results(results: Results, *, as_json: bool, now: bool) -> None:
 def _show_plan(plan: Plan, plugins: Plugins, *, as_json: bool) -> int:
     checks = check(plan, plugins, Scratch.from_environment())
     failed = any(c.state is CheckState.FAILED for c in checks)
-    runs = [
-        {
-            **planned.workload.to_dict(),
-            "mode": mode.value,
-            "backend": planned.config(plugins, mode).run.backend,
-            "expected_seconds": expected_seconds(planned, plugins, mode),
-            "rate_is_measured_first": needs_measuring(planned, plugins, mode),
-        }
-        for planned in plan.runs
-        for mode in planned.modes
-    ]
+    runs = [_planned_run(planned, plugins, mode) for planned in plan.runs for mode in planned.modes]
     if as_json:
         print_json(
             {
@@ -188,6 +205,20 @@ def _show_plan(plan: Plan, plugins: Plugins, *, as_json: bool) -> int:
     else:
         _print_plan(runs, plan, checks)
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _planned_run(planned: PlannedRun, plugins: Plugins, mode: Mode) -> dict[str, object]:
+    """One run of a plan, as ``--json`` prints it."""
+    estimate = estimate_of(planned, plugins, mode)
+    return {
+        **planned.workload.to_dict(),
+        "mode": mode.value,
+        "backend": planned.config(plugins, mode).run.backend,
+        "expected_seconds": expected_seconds(planned, plugins, mode, estimate),
+        "rate_is_measured_first": needs_measuring(planned, plugins, mode),
+        "estimated_samples_per_second": estimate and estimate.samples_per_second,
+        "estimated_target_qps": estimate and estimate.target_qps,
+    }
 
 
 def _print_plan(runs: Sequence[Mapping[str, object]], plan: Plan, checks: list[Check]) -> None:
@@ -217,5 +248,9 @@ def _print_plan(runs: Sequence[Mapping[str, object]], plan: Plan, checks: list[C
 
 def _expected(run: Mapping[str, object]) -> str:
     seconds = run["expected_seconds"]
-    text = "the data set once" if seconds is None else f"{seconds:g} s at least"
+    text = "the data set once" if seconds is None else f"{seconds:.4g} s at least"
+    if rate := run["estimated_target_qps"]:
+        text += f", at a target QPS of about {rate:.4g}"
+    elif rate := run["estimated_samples_per_second"]:
+        text += f", at about {rate:.4g} samples/s"
     return text + (", after a measured pass" if run["rate_is_measured_first"] else "")

@@ -11,6 +11,8 @@ in a callback and cannot be interrupted. Tasks:
     the test itself.
 ``score``
     the accuracy of a finished accuracy run.
+``serve``
+    which servers to start; builds what they serve.
 
 The child reads ``run.json`` in ``DIRECTORY``, writes events to the descriptor ``EVENTS``, ends with
 the exit code of its error, and ends at once when its standard input does: its parent is gone.
@@ -41,6 +43,7 @@ from mlpinf_core.plugins import Plugins
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.rules import load_round
 from mlpinf_core.scratch import Scratch
+from mlpinf_core.servers import ServeOptions
 from mlpinf_core.vocabulary import Mode, Scenario, Workload
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SERVE_FILE: Final = "serve.json"
+"""The options of the task ``serve``, in the run directory."""
 _FIRST_MEASURED: Final = 64
 """Least samples of the first measured test; in a stream, where it takes longer, a few queries."""
 _FIRST_STREAMED: Final = 4
@@ -102,6 +107,13 @@ class Child:
         """Make everything that later runs need."""
         self._backend(self._samples())
         self._events.emit(ev.RESULT)
+
+    def serve(self) -> None:
+        """Find out which servers to start, and build what they serve."""
+        options = ServeOptions.from_dict(read_json(self._run.directory / SERVE_FILE))
+        self._events.phase("preparing")
+        specs = self._hook("servers", run=self._run, options=options)
+        self._events.emit(ev.RESULT, servers=[spec.to_dict() for spec in specs])
 
     def score(self) -> None:
         """Score the accuracy log in the run directory."""

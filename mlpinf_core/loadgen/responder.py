@@ -191,6 +191,11 @@ class Responder:
     # -- reading ---------------------------------------------------------------------------------
 
     @property
+    def least_tokens(self) -> int:
+        """Fewest tokens that LoadGen takes in a response; 0 where it tracks none."""
+        return self._least_tokens
+
+    @property
     def aborted(self) -> bool:
         """Whether the test was aborted: every query is answered with a failure at once."""
         return self._aborted is not None

@@ -60,6 +60,7 @@ class Outcome:
         failures: what its SUT did wrong.
         phase: the last one it told of.
         first_query: seconds from its start to the beginning of the test; None if it never began.
+        notes: what else it had to say of the run.
     """
 
     exit_code: int
@@ -71,6 +72,7 @@ class Outcome:
     failures: tuple[Failed, ...] = ()
     phase: str = "starting"
     first_query: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -85,6 +87,7 @@ class _Listener:
     binding: Mapping[str, Any] | None = None
     failures: dict[tuple[str, str], int | None] = attrs.field(factory=dict)
     first_query: float | None = None
+    notes: list[str] = attrs.field(factory=list)
     open_since: float | None = None
     all_answered: bool = False
     completed: tuple[int, int] = (0, 0)
@@ -117,6 +120,8 @@ class _Listener:
         elif kind == ev.BINDING:
             told = {key: event[key] for key in event if key not in ("event", "time")}
             self.binding = {**(self.binding or {}), **told}
+        elif kind == ev.NOTE:
+            self.notes.append(event["text"])
 
     def hang(self, now: float, start_timeout: float, hang_timeout: float) -> str | None:
         """What has not happened for too long."""
@@ -208,6 +213,7 @@ def supervise(
         failures=tuple(Failed(*key, count) for key, count in listener.failures.items()),
         phase=listener.phase,
         first_query=listener.first_query,
+        notes=tuple(listener.notes),
     )
 
 

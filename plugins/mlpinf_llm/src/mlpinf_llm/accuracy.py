@@ -51,19 +51,13 @@ def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, flo
 
 
 def _texts(run: Run, outputs: Sequence[Sequence[int]]) -> list[str]:
+    folder = locate.tokenizer(run)
     if not locate.is_full(run):
-        from mlpinf_llm import ct2
         from mlpinf_llm.tokenizer import ChatTokenizer
 
-        tiny = ChatTokenizer.load(ct2.build(run))
+        tiny = ChatTokenizer.load(folder)
         return [tiny.decode(output) for output in outputs]
-    return Detokenizer.load(_tokenizer(run)).decode(outputs)
-
-
-def _tokenizer(run: Run) -> Path:
-    """The folder of the checkpoint's tokenizer."""
-    model: Path | None = run.config.benchmark.model_path
-    return model if model is not None else run.fetch(locate.official(run).tokenizer)
+    return Detokenizer.load(folder).decode(outputs)
 
 
 def _reasoning(

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from mlpinf_core.benchmark import BackendInfo, Benchmark, Source, VariantSpec
+from mlpinf_core.benchmark import BackendInfo, Benchmark, Estimate, Source, VariantSpec
 from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
 from mlpinf_llm import tiny
 from mlpinf_llm.official import OFFICIAL
+from mlpinf_llm.openai.settings import OpenAISettings
+from mlpinf_llm.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mlpinf_core.config.schema import Config
 
 MODEL: Final = Source(
     name="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -34,6 +38,8 @@ MODEL: Final = Source(
 """The tiny variants' model; the checksum decides whatever way it comes."""
 
 BACKEND: Final = "ctranslate2"
+OPENAI: Final = "openai"
+SIMULATOR: Final = "simulator"
 
 #: Milliseconds. A static batch makes the next query wait for it, so the first token takes as long
 #: as a batch and more: measured on two busy cores at half load, TTFT was 2.9 s and TPOT 0.13 s at
@@ -150,10 +156,9 @@ def _full(name: str) -> VariantSpec:
     samples = official.data.layout.rows
     return VariantSpec(
         summary=f"{official.checkpoint.repository} on {samples:,} samples",
-        backend=BACKEND,
+        backend=OPENAI,
         sources=(official.data.source, official.tokenizer),
         defaults={"benchmark": {"max_output_tokens": official.generation.max_tokens}},
-        unavailable="this version of mlpinf-llm has no backend for a model of that size",
     )
 
 
@@ -208,6 +213,13 @@ def data_name(benchmark: str) -> str:
     return DATA_OF.get(benchmark, benchmark)
 
 
+def _estimate(config: Config, scenario: Scenario) -> Estimate | None:
+    """The simulator's, which needs NumPy."""
+    from mlpinf_llm.simulator.estimate import estimate
+
+    return estimate(config, scenario)
+
+
 def all_backends() -> list[BackendInfo]:
     """The backends of the family."""
     return [
@@ -217,5 +229,19 @@ def all_backends() -> list[BackendInfo]:
             summary="CTranslate2 in process, on a CPU or a CUDA device",
             settings=CTranslate2Settings,
             requires={"ctranslate2": "ctranslate2", "tokenizers": "tokenizers"},
-        )
+        ),
+        BackendInfo(
+            name=OPENAI,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="servers that speak the OpenAI completions API",
+            settings=OpenAISettings,
+            requires={"msgspec": "msgspec"},
+        ),
+        BackendInfo(
+            name=SIMULATOR,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="a timing model of a serving engine, to plan and to test without one",
+            settings=SimulatorSettings,
+            estimate=_estimate,
+        ),
     ]

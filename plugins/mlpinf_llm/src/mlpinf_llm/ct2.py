@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from mlpinf_core.errors import BackendError, IntegrityError
+from mlpinf_core.errors import BackendError, ConfigurationError, IntegrityError
 from mlpinf_core.machine import usable_processors
 from mlpinf_core.protocols import Outputs
+from mlpinf_core.vocabulary import Variant
 from mlpinf_llm.samples import TokenSamples
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def build(run: Run) -> Path:
     """
     import ctranslate2
 
-    from mlpinf_llm.benchmarks import MODEL
+    from mlpinf_llm.benchmarks import MODEL, CTranslate2Settings
 
-    settings: CTranslate2Settings = run.config.backend
+    own = isinstance(run.config.backend, CTranslate2Settings)
+    # Another backend needs the tokenizer, or its server the engine.
+    settings: CTranslate2Settings = run.config.backend if own else CTranslate2Settings()
     inputs: dict[str, Any] = {
         "model": MODEL.sha256,
         "quantization": settings.quantization,
@@ -77,6 +80,12 @@ def make(run: Run, samples: TokenSamples) -> CTranslate2Backend:
     one on two (measured: twice the tokens/s). Where there is one query at a time, there is one
     batch, and all cores work on it.
     """
+    if run.workload.variant is not Variant.TINY:
+        raise ConfigurationError(
+            "the ctranslate2 backend has the tiny variants' model only",
+            where="run.backend",
+            remedy="run a full variant on servers (--backend openai), or choose --variant tiny",
+        )
     settings: CTranslate2Settings = run.config.backend
     benchmark: LlmSettings = run.config.benchmark
     cores = usable_processors()

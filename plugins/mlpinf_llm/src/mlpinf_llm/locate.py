@@ -66,6 +66,22 @@ def official_file(run: Run, data: OfficialData) -> DataFile:
     return _file(run, run.fetch(data.source), data.layout, data.remedy)
 
 
+def tokenizer(run: Run) -> Path:
+    """The folder of the model's tokenizer.
+
+    Raises:
+        PrerequisiteError: it is not there; says how to get it and where to put it.
+    """
+    if not is_full(run):
+        from mlpinf_llm import ct2
+
+        return ct2.build(run)
+    settings: LlmSettings = run.config.benchmark
+    if settings.model_path is not None and settings.tokenizer_path is None:
+        return settings.model_path
+    return run.fetch(official(run).tokenizer)
+
+
 def _check_grading(settings: LlmSettings) -> None:
     """Refuse before the test what would only come up when its answers are graded."""
     if settings.grade_code and not (

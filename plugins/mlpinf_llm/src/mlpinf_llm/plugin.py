@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import BackendInfo, Benchmark
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
-    from mlpinf_core.protocols import NotGraded, Sut
-    from mlpinf_llm.ct2 import CTranslate2Backend
+    from mlpinf_core.protocols import Backend, NotGraded, Sut
+    from mlpinf_core.servers import ServeOptions, ServerSpec
     from mlpinf_llm.dataset import DataFile
     from mlpinf_llm.samples import TokenSamples
 
@@ -27,7 +27,7 @@ def benchmarks() -> Sequence[Benchmark]:
 
 @hookimpl
 def backends() -> Sequence[BackendInfo]:
-    """CTranslate2."""
+    """CTranslate2 in process, and servers that speak the OpenAI API."""
     return declared.all_backends()
 
 
@@ -48,33 +48,27 @@ def preprocess(run: Run, dataset: DataFile) -> TokenSamples:
 
 
 @hookimpl
-def build_backend(run: Run, samples: TokenSamples) -> CTranslate2Backend:
-    """The engine, converted once from the model."""
-    from mlpinf_llm import ct2
+def build_backend(run: Run, samples: TokenSamples) -> Backend:
+    """The backend that was chosen; its engine is converted once from the model."""
+    from mlpinf_llm import backends as known
 
-    return ct2.make(run, samples)
+    return known.make(run, samples)
 
 
 @hookimpl
-def make_sut(run: Run, backend: CTranslate2Backend, samples: TokenSamples) -> Sut:
-    """Batches in a queue; first tokens are reported where LoadGen asks for them."""
-    import attrs
+def make_sut(run: Run, backend: Backend, samples: TokenSamples) -> Sut:
+    """Batches in a queue, or requests on their way; first tokens where LoadGen asks for them."""
+    from mlpinf_llm import backends as known
 
-    from mlpinf_core.suts.batching import BatchingSut
-    from mlpinf_core.suts.ordering import longest_first
-    from mlpinf_core.suts.streaming import StreamingSut
-    from mlpinf_core.vocabulary import Scenario
+    return known.sut_of(run, backend, samples)
 
-    settings = run.config.sut
-    settings = attrs.evolve(settings, workers=max(settings.workers, backend.replicas))
-    if run.workload.scenario.is_stream:
-        settings = attrs.evolve(settings, max_wait_ms=0)  # nothing comes before this is answered
-    if run.workload.scenario is Scenario.OFFLINE:
-        # CTranslate2 takes prompts of different lengths token by token from the end of the shortest
-        # on, so batches of nearly one length are faster (measured: 1.7 times).
-        order = longest_first(samples.lengths)
-        return BatchingSut(run.responder, backend.infer, settings, order=order)
-    return StreamingSut(run.responder, backend.answer, settings)
+
+@hookimpl
+def servers(run: Run, options: ServeOptions) -> Sequence[ServerSpec]:
+    """trtllm-serve, vLLM, SGLang, or the small embedded server."""
+    from mlpinf_llm import serving
+
+    return serving.specs(run, options)
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Servers for a benchmark: planned by its plugin, started, watched and stopped here."""

@@ -1,0 +1,426 @@
+"""The client's loop: requests to several servers at the same time, in one thread, without waiting.
+
+Sockets and ``epoll`` directly, since the loop is the whole cost of a request on this side. A turn
+takes what has come on every connection, hands it in at the desk, and sends as many waiting samples
+as the servers have room for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from mlpinf_core.loadgen.failures import Failure
+from mlpinf_llm.openai import answer as answers
+from mlpinf_llm.openai.connection import Connection, Phase, Request
+from mlpinf_llm.openai.dialects import words_of
+from mlpinf_llm.openai.faults import RequestError, lost, malformed, refused, timed_out, unreachable
+from mlpinf_llm.openai.server import Deadlines, Server
+from mlpinf_llm.openai.sse import EventReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from mlpinf_core.suts.spread import EngineDesk
+    from mlpinf_llm.openai.answer import Rules
+    from mlpinf_llm.openai.dialects import Dialect
+    from mlpinf_llm.openai.routing import Policy
+
+log = logging.getLogger(__name__)
+
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
+_MOST_ERROR: Final = 4096
+"""Bytes of an error's body that are looked at."""
+
+
+@attrs.frozen
+class Patience:
+    """How long things may take, in seconds."""
+
+    connect: float
+    stall: float
+    request: float
+
+
+@attrs.frozen
+class Summary:
+    """What a client did in a test.
+
+    Attributes:
+        wall: seconds from its first request to its last answer.
+        busy: processor seconds of its thread in that time.
+        process: processor seconds of its whole process in that time.
+        answered: requests.
+        sent_again: requests that failed before the first byte of their answer.
+        refusals: servers that took no connection, and how often.
+    """
+
+    wall: float = 0.0
+    busy: float = 0.0
+    process: float = 0.0
+    answered: int = 0
+    sent_again: int = 0
+    refusals: Mapping[str, int] = attrs.field(factory=dict)
+
+
+class Client:
+    """Sends samples to servers, and hands in what they answer."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        *,
+        policy: Policy,
+        dialect: Dialect,
+        rules: Rules,
+        bodies: Sequence[bytes],
+        lengths: npt.NDArray[np.int64],
+        patience: Patience,
+        retries: int,
+    ) -> None:
+        """Make a client; nothing is connected yet.
+
+        Args:
+            servers: at least one.
+            policy: chooses among them.
+            dialect: reads what they say.
+            rules: that answers are held to.
+            bodies: of the request for each sample.
+            lengths: int64 [samples], tokens of each prompt.
+            patience: how long things may take.
+            retries: how often a request is sent again that failed before its answer's first byte.
+        """
+        self._servers = servers
+        self._policy = policy
+        self._dialect = dialect
+        self._rules = rules
+        self._bodies = bodies
+        self._lengths = lengths.tolist()
+        self._patience = patience
+        self._retries = retries
+        self._poll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._bell, _IN)
+        self._connections: dict[int, Connection] = {}
+        self._connecting = Deadlines(patience.connect)
+        self._stalling = Deadlines(patience.stall)
+        self._lasting = Deadlines(patience.request)
+        self._again: deque[Request] = deque()
+        self._asleep = False
+        self._now = 0.0
+        self._summary = Summary()
+        self._sent_again = 0
+
+    # -- the engine of an AsyncSut ---------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There are samples at the desk, or there will be no more."""
+        if self._asleep:
+            os.eventfd_write(self._bell, 1)
+
+    def run(self, desk: EngineDesk) -> None:
+        """Answer what comes to the desk until it is closed."""
+        self._desk = desk
+        self._summary = Summary()
+        self._sent_again = 0
+        started, used, used_by_all = 0.0, 0.0, 0.0
+        before = self._answered()
+        while True:
+            self._now = time.monotonic()
+            if desk.stopped:
+                self._drop_everything()
+            else:
+                self._expire()
+                self._dispatch()
+            desk.report()
+            if desk.closed and not self._in_flight() and not desk.waiting:
+                break
+            if not started and self._in_flight():
+                started, used = self._now, time.thread_time()
+                used_by_all = time.process_time()
+            for fd, events in self._sleep():
+                if fd == self._bell:
+                    os.eventfd_read(self._bell)
+                elif (connection := self._connections.get(fd)) is not None:
+                    self._on_event(connection, events)
+            if started and not self._in_flight():
+                self._summary = Summary(
+                    wall=time.monotonic() - started,
+                    busy=time.thread_time() - used,
+                    process=time.process_time() - used_by_all,
+                    answered=self._answered() - before,
+                )
+
+    def summary(self) -> Summary:
+        """What it did in the last test."""
+        refusals = {str(s.address): s.refusals for s in self._servers if s.refusals}
+        return attrs.evolve(self._summary, sent_again=self._sent_again, refusals=refusals)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._connections.values()):
+            connection.close()
+        self._connections.clear()
+        for server in self._servers:
+            server.idle.clear()
+        self._poll.close()
+        os.close(self._bell)
+
+    def _answered(self) -> int:
+        return sum(server.answered for server in self._servers)
+
+    def _in_flight(self) -> int:
+        return len(self._again) + sum(server.requests for server in self._servers)
+
+    def _sleep(self) -> list[tuple[int, int]]:
+        """What has happened; waits for it, as long as nothing is due."""
+        self._asleep = True  # from here on, samples that come ring the bell
+        try:
+            return self._poll.poll(self._until_due(), 1024)
+        finally:
+            self._asleep = False
+
+    def _until_due(self) -> float | None:
+        """Seconds until something is to be done without being told; None is never."""
+        waiting = bool(self._again) or self._desk.waiting > 0
+        if waiting and any(server.has_room for server in self._servers):
+            return 0.0
+        due = [self._connecting.next(), self._stalling.next(), self._lasting.next()]
+        if waiting:
+            due += [server.retry_at or None for server in self._servers]
+        moments = [moment for moment in due if moment is not None]
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Send what waits, as far as there is room."""
+        room = 0
+        for server in self._servers:
+            if server.retry_at and server.retry_at <= self._now:
+                server.retry_at = 0.0
+            room += server.room
+        while self._again and room > 0:
+            room -= 1
+            self._send(self._again.popleft())
+        if room > 0 and self._desk.waiting:
+            for slot, index in self._desk.take(room):
+                self._send(Request(slot, index, self._lengths[index] + self._rules.cap))
+        elif room <= 0 and (self._again or self._desk.waiting):
+            self._give_up_if_alone()
+
+    def _send(self, request: Request) -> None:
+        chosen = self._policy(self._servers)
+        if chosen is None:  # a server has become unreachable in this very turn
+            self._again.append(request)
+            return
+        server = self._servers[chosen]
+        server.requests += 1
+        server.tokens += request.cost
+        body = self._bodies[request.index]
+        data = b"%b%d\r\n\r\n%b" % (server.head, len(body), body)
+        connection = None
+        try:
+            if server.idle:
+                connection = server.idle.pop()
+            else:
+                connection = Connection(server, self._poll)
+                self._connections[connection.fd] = connection
+                self._connecting.start(connection, self._now)
+            self._lasting.start(connection, self._now)
+            connection.send(request, data)
+        except RequestError as error:
+            if connection is None:
+                server.requests -= 1
+                server.tokens -= request.cost
+                server.refused(self._now, error.failure.message)
+                self._retry_or_fail(request, error)
+            else:
+                self._end(connection, error)
+
+    def _give_up_if_alone(self) -> None:
+        """Fail what waits when no server has taken a connection for long enough."""
+        if not all(server.gone(self._now, self._patience.connect) for server in self._servers):
+            return
+        why = "; ".join(dict.fromkeys(server.why for server in self._servers))
+        failure = Failure("unreachable", f"no server can be reached any more: {why}")
+        while self._again:
+            self._desk.fail(self._again.popleft().slot, failure)
+        while taken := self._desk.take(65536):
+            for slot, _ in taken:
+                self._desk.fail(slot, failure)
+
+    # -- what happens on a connection ------------------------------------------------------------
+
+    def _on_event(self, connection: Connection, events: int) -> None:
+        try:
+            if connection.phase is not Phase.OPEN:
+                if connection.writable():
+                    self._connecting.stop(connection)
+                    connection.server.reached()
+            elif events & _OUT:
+                connection.writable()
+            elif events & (_IN | _BROKEN):
+                self._receive(connection)
+        except RequestError as error:
+            self._end(connection, error)
+
+    def _receive(self, connection: Connection) -> None:
+        data = connection.receive()
+        if data is None:
+            return
+        reader = connection.reader
+        if connection.request is None:  # an idle connection: the server closes it
+            connection.server.idle.remove(connection)
+            self._close(connection)
+            return
+        if not data:
+            if not reader.end():
+                raise lost(f"{connection.server.address}: the connection ended before the answer")
+            body = b""
+        else:
+            self._stalling.start(connection, self._now)
+            body = reader.feed(data)
+        if reader.head is None:
+            return
+        if body:
+            self._take(connection, body)
+        if reader.done:
+            self._finish(connection)
+
+    def _take(self, connection: Connection, body: bytes) -> None:
+        """A part of an answer's body."""
+        head = connection.reader.head
+        if head is None or head.status != 200 or head.content_type != "text/event-stream":
+            connection.parts.append(body)
+            return
+        if connection.events is None:
+            connection.events = EventReader()
+        answer, event = connection.answer, self._dialect.event
+        for data in connection.events.feed(body):
+            event(data, answer)
+        if answer.has_content:
+            if not answer.begun:
+                answer.begun = True
+                if connection.request is not None:
+                    self._desk.first_token(connection.request.slot)
+            if len(answer.ids) > self._rules.cap + 1:  # one more may be the id that ends it
+                answers.refuse_longer(self._rules.cap)
+
+    def _finish(self, connection: Connection) -> None:
+        """An answer is complete."""
+        head, request, answer = connection.reader.head, connection.request, connection.answer
+        if head is None or request is None:
+            return
+        if head.status != 200:
+            raise refused(_status_words(connection, head.status, head.retry_after))
+        if connection.events is None:
+            self._dialect.read(b"".join(connection.parts), answer)
+        elif connection.events.unfinished:
+            raise malformed("an answer ended within an event: it was cut off")
+        ids = answers.finish(answer, self._rules, self._lengths[request.index])
+        self._desk.answer(request.slot, ids)
+        server = connection.server
+        server.answered += 1
+        self._settle(connection, request)
+        if connection.reader.reusable:
+            connection.release()
+            server.idle.append(connection)
+        else:
+            self._close(connection)
+
+    def _end(self, connection: Connection, error: RequestError) -> None:
+        """A connection is of no use any more; its request is sent again where that is fair."""
+        request = connection.request
+        untouched = not connection.reader.begun
+        if connection.phase is not Phase.OPEN:
+            connection.server.refused(self._now, error.failure.message)
+        if request is None:
+            if connection in connection.server.idle:
+                connection.server.idle.remove(connection)
+        else:
+            self._settle(connection, request)
+            if untouched and error.failure.code in ("unreachable", "connection"):
+                self._retry_or_fail(request, error)
+            else:
+                self._desk.fail(request.slot, error.failure)
+        self._close(connection)
+
+    def _retry_or_fail(self, request: Request, error: RequestError) -> None:
+        reachable = any(server.unreachable_since is None for server in self._servers)
+        if error.failure.code != "unreachable" or not reachable:
+            request.attempts += 1  # it was sent, or there is nobody to send it to
+        if request.attempts > self._retries:
+            self._desk.fail(request.slot, error.failure)
+        else:
+            self._sent_again += 1
+            self._again.append(request)
+
+    def _settle(self, connection: Connection, request: Request) -> None:
+        """A request is not on its way any more."""
+        connection.server.requests -= 1
+        connection.server.tokens -= request.cost
+        self._stalling.stop(connection)
+        self._lasting.stop(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._connecting.stop(connection)
+        self._stalling.stop(connection)
+        self._lasting.stop(connection)
+        self._connections.pop(connection.fd, None)
+        connection.close()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        """End what has taken too long."""
+        patience = self._patience
+        for connection in self._connecting.overdue(self._now):
+            error = unreachable(
+                f"{connection.server.address}: no connection in {patience.connect:g} s"
+            )
+            self._end(connection, error)
+        for connection in self._stalling.overdue(self._now):
+            error = timed_out(f"{connection.server.address}: silent for {patience.stall:g} s")
+            self._end(connection, error)
+        for connection in self._lasting.overdue(self._now):
+            error = timed_out(f"{connection.server.address}: no answer in {patience.request:g} s")
+            self._end(connection, error)
+
+    def _drop_everything(self) -> None:
+        """The test was aborted: nobody wants the answers."""
+        for connection in list(self._connections.values()):
+            if connection.request is not None:
+                self._settle(connection, connection.request)
+                self._close(connection)
+        self._again.clear()
+        self._desk.drop()
+
+
+def _status_words(connection: Connection, status: int, retry_after: str) -> str:
+    """An HTTP error, with what the server says of it."""
+    import msgspec
+
+    body = b"".join(connection.parts)[:_MOST_ERROR]
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        said = body.decode("utf-8", "replace")
+    if isinstance(said, dict):
+        said = said.get("error", said)
+    words = f"{connection.server.address}: HTTP {status}"
+    if text := words_of(said):
+        words += f": {text}"
+    return words + (f" (retry after {retry_after})" if retry_after else "")

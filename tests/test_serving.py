@@ -1,0 +1,140 @@
+"""Servers are started, waited for, watched and stopped, and keep no secret in their logs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.servers import ServeOptions, ServerSpec
+from mlpinf_core.serving.redaction import Redactor
+from mlpinf_core.serving.servers import Servers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/die":
+            print("last words", flush=True)
+            os._exit(7)
+print("key is", os.environ.get("MY_API_KEY"), flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def spec(code: str, *arguments: str, name: str = "one", **environment: str) -> ServerSpec:
+    port = free_port()
+    command = (sys.executable, "-c", code, str(port), *arguments)
+    return ServerSpec(name, command, f"http://127.0.0.1:{port}", environment=environment)
+
+
+def servers(tmp_path: Path, *specs: ServerSpec, timeout: float = 60) -> Servers:
+    return Servers(specs, tmp_path, ready_timeout=timeout, progress=lambda *_: None)
+
+
+def is_listening(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
+
+
+def test_servers_are_ready_inside_the_context_and_gone_after_it(tmp_path: Path) -> None:
+    with servers(tmp_path, spec(GOOD), spec(GOOD, name="two")) as running:
+        assert all(is_listening(url) for url in running.urls)
+        assert running.ended == []
+    assert not any(is_listening(url) for url in running.urls)
+
+
+def test_a_server_that_ends_while_it_starts_is_told_with_its_last_words(tmp_path: Path) -> None:
+    broken = spec("import sys; sys.exit('no such model')", name="broken")
+    with (
+        pytest.raises(PrerequisiteError, match="broken ended with exit code 1: no such model"),
+        servers(tmp_path, spec(GOOD), broken) as running,
+    ):
+        pytest.fail(f"ready: {running}")
+    assert "no such model" in (tmp_path / "broken.log").read_text()
+
+
+def test_a_server_that_ends_later_is_told_of_and_not_started_again(tmp_path: Path) -> None:
+    with servers(tmp_path, spec(GOOD)) as running:
+        url = running.urls[0]
+
+        def ask_it_to_die() -> None:
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
+                sock.sendall(b"GET /die HTTP/1.0\r\n\r\n")
+                sock.recv(1024)
+
+        threading.Thread(target=ask_it_to_die).start()
+        with pytest.raises(PrerequisiteError, match=r"exit code 7.*last words"):
+            running.watch()
+        assert not is_listening(url)
+
+
+def test_a_server_that_does_not_get_ready_is_stopped(tmp_path: Path) -> None:
+    slow = spec("import threading; print('loading', flush=True); threading.Event().wait()")
+    with (
+        pytest.raises(PrerequisiteError, match="not ready in 1 s"),
+        servers(tmp_path, slow, timeout=1) as running,
+    ):
+        pytest.fail(f"ready: {running}")
+
+
+def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        wanted = ServerSpec("one", (sys.executable, "-c", GOOD), url)
+        with pytest.raises(PrerequisiteError, match="cannot be listened on"):
+            servers(tmp_path, wanted).__enter__()
+
+
+def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    wanted = ServerSpec("one", ("no-such-server",), f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(PrerequisiteError, match="no-such-server is not installed"):
+        servers(tmp_path, wanted).__enter__()
+
+
+def test_what_a_server_started_is_stopped_with_it(tmp_path: Path) -> None:
+    code = "import subprocess, sys\n"
+    code += "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+    code += "print('child', child.pid, flush=True)\n" + GOOD
+    with servers(tmp_path, spec(code)):
+        pid = int((tmp_path / "one.log").read_text().partition("child ")[2].split()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_logs_hold_no_secrets(tmp_path: Path) -> None:
+    secret = spec(GOOD, "--api-key", "hush-hush-1", "--hf-token=hush-hush-2", MY_API_KEY="hush-3xx")
+    with servers(tmp_path, secret):
+        pass
+    text = (tmp_path / "one.log").read_text()
+    assert "hush" not in text
+    assert "key is ***" in text
+    assert "--api-key '***'" in text or "--api-key ***" in text
+
+
+def test_what_is_no_secret_stays() -> None:
+    redactor = Redactor({"MAX_TOKENS_TOTAL": "8", "HOME": "/root"}, ("serve", "--max-tokens", "64"))
+    assert redactor.text("8 of 64 in /root") == "8 of 64 in /root"
+
+
+def test_options_and_specs_survive_their_way_to_the_child() -> None:
+    options = ServeOptions(server="vllm", count=2, tensor_parallel=4, arguments=("--x", "1"))
+    assert ServeOptions.from_dict(options.to_dict()) == options
+    wanted = ServerSpec("one", ("a", "b"), "http://h:1", environment={"A": "b"})
+    assert ServerSpec.from_dict(wanted.to_dict()) == wanted
