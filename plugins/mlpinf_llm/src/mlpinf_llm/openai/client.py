@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from mlpinf_core.loadgen.failures import Failure
+from mlpinf_llm.faults import RequestError, lost, malformed, refused, timed_out, unreachable
 from mlpinf_llm.openai import answer as answers
 from mlpinf_llm.openai.connection import Connection, Phase, Request
 from mlpinf_llm.openai.dialects import words_of
-from mlpinf_llm.openai.faults import RequestError, lost, malformed, refused, timed_out, unreachable
 from mlpinf_llm.openai.server import Deadlines, Server
 from mlpinf_llm.openai.sse import EventReader
+from mlpinf_llm.token_rules import refuse_longer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -317,7 +318,7 @@ class Client:
                 if connection.request is not None:
                     self._desk.first_token(connection.request.slot)
             if len(answer.ids) > self._rules.cap + 1:  # one more may be the id that ends it
-                answers.refuse_longer(self._rules.cap)
+                refuse_longer(self._rules.cap)
 
     def _finish(self, connection: Connection) -> None:
         """An answer is complete."""
