@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -109,13 +110,17 @@ def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_server_started_is_stopped_with_it(tmp_path: Path) -> None:
-    code = "import subprocess, sys\n"
-    code += "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
-    code += "print('child', child.pid, flush=True)\n" + GOOD
-    with servers(tmp_path, spec(code)):
-        pid = int((tmp_path / "one.log").read_text().partition("child ")[2].split()[0])
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    pipe = tmp_path / "held by the child"
+    os.mkfifo(pipe)
+    child = f"file = open({str(pipe)!r}, 'w'); input()"
+    code = f"import subprocess, sys\nargs = [sys.executable, '-c', {child!r}]\n"
+    code += "child = subprocess.Popen(args, stdin=subprocess.PIPE)\n" + GOOD
+    with servers(tmp_path, spec(code)), pipe.open():  # open: the child is there
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    readable, _, _ = select.select([reader], [], [], 30)
+    assert readable, "the child still has the pipe open"
+    assert os.read(reader, 1) == b""
+    os.close(reader)
 
 
 def test_logs_hold_no_secrets(tmp_path: Path) -> None:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlpinf_core.errors import BackendError
 from mlpinf_core.loadgen.failures import Failure
 from mlpinf_core.protocols import Outputs, Query
 from mlpinf_core.suts.asynchronous import AsyncSut
-from mlpinf_core.suts.spread import SpreadEngine
+from mlpinf_core.suts.spread import SpreadEngine, shares
 
 if TYPE_CHECKING:
     from mlpinf_core.protocols import Slots
-    from mlpinf_core.suts.spread import EngineDesk
+    from mlpinf_core.suts.worker import EngineDesk
 
 FAILS, DIES = 13, 66
 
@@ -147,3 +149,13 @@ def test_a_process_that_dies_aborts_the_test() -> None:
 def test_an_engine_that_cannot_be_made_is_told_of_before_the_test() -> None:
     with pytest.raises(BackendError, match="no engine"):
         SpreadEngine(broken, 2, capacity=8)
+
+
+@given(rooms=st.lists(st.integers(0, 50), min_size=1, max_size=8), data=st.data())
+def test_every_sample_that_there_is_room_for_is_given_to_a_process(
+    rooms: list[int], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(0, sum(rooms)))
+    given_out = shares(count, rooms)
+    assert sum(given_out) == count
+    assert all(share <= room for share, room in zip(given_out, rooms, strict=True))

@@ -76,15 +76,13 @@ class LocalServer:
         )
 
         def pump() -> None:
-            output = self._process.stdout
-            with file:
-                for line in output or ():
+            with file, self._process as process:
+                for line in process.stdout or ():
                     clean = redactor.text(line)
                     self._last.append(clean.rstrip())
                     with contextlib.suppress(OSError):  # a full disk does not stop the server
                         file.write(clean)
                         file.flush()
-            self._process.wait()
             self._on_end()
 
         self._pump = threading.Thread(target=pump, name=f"log of {spec.name}", daemon=True)

@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.errors import BackendError
-from mlpinf_core.loadgen.failures import Failure
+from mlpinf_core.suts.worker import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-    import numpy.typing as npt
-
     from mlpinf_core.suts.asynchronous import Desk
+    from mlpinf_core.suts.worker import Answers, SpreadableEngine
 
 log = logging.getLogger(__name__)
 
@@ -34,56 +29,6 @@ _CLOSE_PATIENCE: Final = 10.0
 """Seconds that closing waits for a process to end by itself."""
 _AHEAD: Final = 1.25
 """A process gets so many times the samples that it may have on their way, so as never to wait."""
-
-Pairs: TypeAlias = "list[tuple[int, int]]"
-
-
-class EngineDesk(Protocol):
-    """What an engine needs of a desk: the part of Desk that belongs to its thread."""
-
-    closed: bool
-
-    @property
-    def waiting(self) -> int:
-        """Samples that have not been taken."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the test was aborted."""
-
-    def take(self, most: int) -> Pairs:
-        """The next samples."""
-
-    def first_token(self, slot: int) -> None:
-        """A sample's first token has come."""
-
-    def answer(self, slot: int, ids: npt.NDArray[np.int32]) -> None:
-        """A sample is finished."""
-
-    def fail(self, slot: int, reason: Failure | BaseException | str) -> None:
-        """A sample cannot be answered."""
-
-    def report(self) -> None:
-        """Pass on what has been handed in."""
-
-    def drop(self) -> None:
-        """Forget everything."""
-
-
-class SpreadableEngine(Protocol):
-    """An engine that can be run in a worker process."""
-
-    def run(self, desk: EngineDesk) -> None:
-        """Answer what comes to the desk until it is closed; called once a test."""
-
-    def wake(self) -> None:
-        """There is something new at the desk."""
-
-    def summary(self) -> Any:
-        """What there is to say of the last test; has to be picklable."""
-
-    def close(self) -> None:
-        """Free everything."""
 
 
 class SpreadEngine:
@@ -115,7 +60,7 @@ class SpreadEngine:
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(
-                    target=_serve, args=(make, number, there), name=f"engine-{number}", daemon=True
+                    target=serve, args=(make, number, there), name=f"engine-{number}", daemon=True
                 )
                 process.start()
                 there.close()  # so that the pipe ends with the process
@@ -186,18 +131,15 @@ class SpreadEngine:
         os.close(self._bell)
 
     def _deal(self, desk: Desk, on_their_way: list[int]) -> None:
-        """Give waiting samples to the processes, to the idlest most."""
-        rooms = [self._room - busy for busy in on_their_way]
-        samples = desk.take(min(desk.waiting, sum(room for room in rooms if room > 0)))
-        order = sorted(range(len(rooms)), key=lambda number: -rooms[number])
+        """Give waiting samples to the processes that have room."""
+        rooms = [max(0, self._room - busy) for busy in on_their_way]
+        samples = desk.take(min(desk.waiting, sum(rooms)))
         at = 0
-        for place, number in enumerate(order):
-            share = -(-(len(samples) - at) // (len(order) - place))
-            part = samples[at : at + min(share, max(0, rooms[number]))]
-            if part:
-                self._pipes[number].send(("samples", part))
-                on_their_way[number] += len(part)
-                at += len(part)
+        for number, share in enumerate(shares(len(samples), rooms)):
+            if share:
+                self._pipes[number].send(("samples", samples[at : at + share]))
+                on_their_way[number] += share
+                at += share
 
     def _receive(self, number: int) -> tuple[str, Any]:
         try:
@@ -214,7 +156,7 @@ class SpreadEngine:
         return found
 
 
-def _hand_in(desk: Desk, answers: _Answers) -> int:
+def _hand_in(desk: Desk, answers: Answers) -> int:
     """Answers of a process to the desk; how many samples they settle."""
     first, slots, counts, ids, failed = answers
     for slot in first:
@@ -228,110 +170,16 @@ def _hand_in(desk: Desk, answers: _Answers) -> int:
     return len(slots) + len(failed)
 
 
-# -- in a worker process ---------------------------------------------------------------------------
+def shares(count: int, rooms: Sequence[int]) -> list[int]:
+    """How many of ``count`` samples each gets, as evenly as their rooms allow.
 
-_Answers: TypeAlias = """tuple[
-    list[int], list[int], list[int], npt.NDArray[np.int32], list[tuple[int, Failure]]
-]"""
-"""First tokens' slots; finished slots, their lengths, all their ids; failed slots and why."""
-
-
-class _RemoteDesk:
-    """The desk of one test, at this end of the pipe."""
-
-    def __init__(self, pipe: Connection, least_tokens: int) -> None:
-        self._pipe = pipe
-        self.least_tokens = least_tokens
-        self.closed = False
-        self.stopped = False
-        self._waiting: deque[tuple[int, int]] = deque()
-        self._first: list[int] = []
-        self._slots: list[int] = []
-        self._answers: list[npt.NDArray[np.int32]] = []
-        self._failed: list[tuple[int, Failure]] = []
-
-    def put(self, samples: Pairs) -> None:
-        self._waiting.extend(samples)
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def take(self, most: int) -> Pairs:
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-
-    def first_token(self, slot: int) -> None:
-        self._first.append(slot)
-
-    def answer(self, slot: int, ids: npt.NDArray[np.int32]) -> None:
-        self._slots.append(slot)
-        self._answers.append(ids)
-
-    def fail(self, slot: int, reason: Failure | BaseException | str) -> None:
-        self._failed.append((slot, Failure.of(reason)))
-
-    def report(self) -> None:
-        if not (self._first or self._slots or self._failed):
-            return
-        counts = [len(answer) for answer in self._answers]
-        ids = np.concatenate(self._answers) if self._answers else np.empty(0, np.int32)
-        self._pipe.send(("answers", (self._first, self._slots, counts, ids, self._failed)))
-        self._first, self._slots, self._answers, self._failed = [], [], [], []
-
-    def drop(self) -> None:
-        self._waiting.clear()
-        self._first, self._slots, self._answers, self._failed = [], [], [], []
-
-
-def _serve(make: Callable[[int], SpreadableEngine], number: int, pipe: Connection) -> None:
-    """The main function of a worker process."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s",
-    )
-    try:
-        engine = make(number)
-    except BaseException as error:  # whatever it was, the parent has to hear of it
-        log.info("loading failed", exc_info=True)
-        pipe.send(("died", Failure.of(error).message))
-        return
-    pipe.send(("ready", None))
-    current: list[_RemoteDesk] = []
-    begun = threading.Semaphore(0)
-    over = threading.Event()
-
-    def listen() -> None:
-        try:
-            while not over.is_set():
-                kind, what = pipe.recv()
-                if kind == "run":
-                    current.append(_RemoteDesk(pipe, what))
-                    begun.release()
-                    continue
-                if kind == "samples":
-                    current[-1].put(what)
-                elif kind == "stop":
-                    current[-1].stopped = True
-                elif kind == "end":
-                    current[-1].closed = True
-                else:
-                    over.set()
-                    begun.release()
-                engine.wake()
-        except (EOFError, OSError):
-            os._exit(1)  # the parent is gone
-
-    threading.Thread(target=listen, name="pipe", daemon=True).start()
-    try:
-        while True:
-            begun.acquire()
-            if over.is_set():
-                break
-            desk = current[-1]
-            engine.run(desk)
-            pipe.send(("ended", engine.summary()))
-    except BaseException as error:
-        log.critical("the engine's loop died", exc_info=True)
-        pipe.send(("died", Failure.of(error).message))
-        return
-    engine.close()
+    Those with the least room come first, so that what one has no room for is left to those with
+    more: nothing is left over as long as ``count`` is not more than the sum of ``rooms``.
+    """
+    found = [0] * len(rooms)
+    order = sorted(range(len(rooms)), key=rooms.__getitem__)
+    for place, number in enumerate(order):
+        even = -(-count // (len(order) - place))
+        found[number] = min(even, rooms[number])
+        count -= found[number]
+    return found

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 import pytest
 
-from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core import preflight
+from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
+from mlpinf_core.preflight import CheckState
 from mlpinf_core.rules import ROUNDS, load_round
+from mlpinf_core.scratch import Scratch
 from mlpinf_core.vocabulary import Mode, Scenario, Variant
 from mlpinf_llm import plugin, tiny
 from mlpinf_llm.benchmarks import CTranslate2Settings, LlmSettings, all_benchmarks, data_name
 from mlpinf_llm.official import OFFICIAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mlpinf_core.context import Run
 
 NAMES = ("llama2-70b", "llama3.1-8b", "llama3.1-8b-edge", "llama3.1-405b", "deepseek-r1")
 ALL = tuple(Scenario)
@@ -37,12 +48,26 @@ def test_every_benchmark_is_known_to_a_round(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_choosing_a_full_variant_says_what_is_missing_and_what_to_do(
-    name: str, plugins: Plugins
+def test_a_full_variant_says_how_to_get_its_data_before_it_runs(
+    name: str, plugins: Plugins, tmp_path: Path
 ) -> None:
-    with pytest.raises(PrerequisiteError, match="no backend for a model of that size") as caught:
-        make_plan(Request((name,)), plugins)
-    assert caught.value.remedy == "choose --variant tiny"
+    plan = make_plan(Request((name,)), plugins)
+    data = OFFICIAL[name].data.source.name
+    checks = preflight.check(plan, plugins, Scratch(tmp_path))
+    (missing,) = (check for check in checks if data in f"{check.name} {check.detail}")
+    assert missing.state is CheckState.FAILED
+    assert "mlc-r2-downloader" in (missing.remedy or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_of_the_tiny_model_runs_no_full_variant(
+    name: str, new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    from mlpinf_llm import ct2
+
+    run = new_run(name)
+    with pytest.raises(ConfigurationError, match="tiny variants' model only"):
+        ct2.make(run, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NAMES)

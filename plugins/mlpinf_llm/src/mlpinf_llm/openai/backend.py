@@ -16,7 +16,7 @@ from mlpinf_llm import locate
 from mlpinf_llm.openai import health
 from mlpinf_llm.openai.address import Address, api_key, tls_context
 from mlpinf_llm.openai.blueprint import Blueprint, make_client
-from mlpinf_llm.openai.client import Client, Summary
+from mlpinf_llm.openai.client import Client
 from mlpinf_llm.openai.dialects import Ask
 from mlpinf_llm.openai.settings import OpenAISettings
 from mlpinf_llm.samples import TokenSamples
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlpinf_core.context import Run
+    from mlpinf_llm.openai.summary import Summary
 
 log = logging.getLogger(__name__)
 

@@ -12,19 +12,16 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from mlpinf_core.loadgen.failures import Failure
-from mlpinf_llm.faults import RequestError, lost, malformed, refused, timed_out, unreachable
-from mlpinf_llm.openai import answer as answers
+from mlpinf_llm.faults import RequestError, lost, timed_out, unreachable
 from mlpinf_llm.openai.connection import Connection, Phase, Request
-from mlpinf_llm.openai.dialects import words_of
+from mlpinf_llm.openai.reading import AnswerReader
 from mlpinf_llm.openai.server import Deadlines, Server
-from mlpinf_llm.openai.sse import EventReader
-from mlpinf_llm.token_rules import refuse_longer
+from mlpinf_llm.openai.summary import Stopwatch, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mlpinf_core.suts.spread import EngineDesk
+    from mlpinf_core.suts.worker import EngineDesk
     from mlpinf_llm.openai.answer import Rules
     from mlpinf_llm.openai.dialects import Dialect
+    from mlpinf_llm.openai.http import Head
     from mlpinf_llm.openai.routing import Policy
 
 log = logging.getLogger(__name__)
@@ -42,8 +40,6 @@ log = logging.getLogger(__name__)
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
-_MOST_ERROR: Final = 4096
-"""Bytes of an error's body that are looked at."""
 
 
 @attrs.frozen
@@ -53,27 +49,6 @@ class Patience:
     connect: float
     stall: float
     request: float
-
-
-@attrs.frozen
-class Summary:
-    """What a client did in a test.
-
-    Attributes:
-        wall: seconds from its first request to its last answer.
-        busy: processor seconds of its thread in that time.
-        process: processor seconds of its whole process in that time.
-        answered: requests.
-        sent_again: requests that failed before the first byte of their answer.
-        refusals: servers that took no connection, and how often.
-    """
-
-    wall: float = 0.0
-    busy: float = 0.0
-    process: float = 0.0
-    answered: int = 0
-    sent_again: int = 0
-    refusals: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class Client:
@@ -105,10 +80,9 @@ class Client:
         """
         self._servers = servers
         self._policy = policy
-        self._dialect = dialect
-        self._rules = rules
         self._bodies = bodies
-        self._lengths = lengths.tolist()
+        self._costs = (lengths + rules.cap).tolist()
+        self._reader = AnswerReader(dialect, rules, lengths.tolist())
         self._patience = patience
         self._retries = retries
         self._poll = select.epoll()
@@ -121,8 +95,9 @@ class Client:
         self._again: deque[Request] = deque()
         self._asleep = False
         self._now = 0.0
-        self._summary = Summary()
+        self._stopwatch = Stopwatch()
         self._sent_again = 0
+        self._answered_before = 0
 
     # -- the engine of an AsyncSut ---------------------------------------------------------------
 
@@ -134,10 +109,9 @@ class Client:
     def run(self, desk: EngineDesk) -> None:
         """Answer what comes to the desk until it is closed."""
         self._desk = desk
-        self._summary = Summary()
+        self._stopwatch = Stopwatch()
         self._sent_again = 0
-        started, used, used_by_all = 0.0, 0.0, 0.0
-        before = self._answered()
+        self._answered_before = self._answered()
         while True:
             self._now = time.monotonic()
             if desk.stopped:
@@ -146,28 +120,20 @@ class Client:
                 self._expire()
                 self._dispatch()
             desk.report()
+            self._stopwatch.look(busy=self._in_flight() > 0)
             if desk.closed and not self._in_flight() and not desk.waiting:
                 break
-            if not started and self._in_flight():
-                started, used = self._now, time.thread_time()
-                used_by_all = time.process_time()
             for fd, events in self._sleep():
                 if fd == self._bell:
                     os.eventfd_read(self._bell)
                 elif (connection := self._connections.get(fd)) is not None:
                     self._on_event(connection, events)
-            if started and not self._in_flight():
-                self._summary = Summary(
-                    wall=time.monotonic() - started,
-                    busy=time.thread_time() - used,
-                    process=time.process_time() - used_by_all,
-                    answered=self._answered() - before,
-                )
 
     def summary(self) -> Summary:
         """What it did in the last test."""
         refusals = {str(s.address): s.refusals for s in self._servers if s.refusals}
-        return attrs.evolve(self._summary, sent_again=self._sent_again, refusals=refusals)
+        answered = self._answered() - self._answered_before
+        return Summary(*self._stopwatch.times, answered, self._sent_again, refusals)
 
     def close(self) -> None:
         """Close every connection."""
@@ -218,7 +184,7 @@ class Client:
             self._send(self._again.popleft())
         if room > 0 and self._desk.waiting:
             for slot, index in self._desk.take(room):
-                self._send(Request(slot, index, self._lengths[index] + self._rules.cap))
+                self._send(Request(slot, index, self._costs[index]))
         elif room <= 0 and (self._again or self._desk.waiting):
             self._give_up_if_alone()
 
@@ -282,8 +248,8 @@ class Client:
         data = connection.receive()
         if data is None:
             return
-        reader = connection.reader
-        if connection.request is None:  # an idle connection: the server closes it
+        reader, request = connection.reader, connection.request
+        if request is None:  # an idle connection: the server closes it
             connection.server.idle.remove(connection)
             self._close(connection)
             return
@@ -294,51 +260,21 @@ class Client:
         else:
             self._stalling.start(connection, self._now)
             body = reader.feed(data)
-        if reader.head is None:
+        if (head := reader.head) is None:
             return
-        if body:
-            self._take(connection, body)
+        if body and self._reader.take(connection, head, body):
+            self._desk.first_token(request.slot)
         if reader.done:
-            self._finish(connection)
+            self._finish(connection, head, request)
 
-    def _take(self, connection: Connection, body: bytes) -> None:
-        """A part of an answer's body."""
-        head = connection.reader.head
-        if head is None or head.status != 200 or head.content_type != "text/event-stream":
-            connection.parts.append(body)
-            return
-        if connection.events is None:
-            connection.events = EventReader()
-        answer, event = connection.answer, self._dialect.event
-        for data in connection.events.feed(body):
-            event(data, answer)
-        if answer.has_content:
-            if not answer.begun:
-                answer.begun = True
-                if connection.request is not None:
-                    self._desk.first_token(connection.request.slot)
-            if len(answer.ids) > self._rules.cap + 1:  # one more may be the id that ends it
-                refuse_longer(self._rules.cap)
-
-    def _finish(self, connection: Connection) -> None:
+    def _finish(self, connection: Connection, head: Head, request: Request) -> None:
         """An answer is complete."""
-        head, request, answer = connection.reader.head, connection.request, connection.answer
-        if head is None or request is None:
-            return
-        if head.status != 200:
-            raise refused(_status_words(connection, head.status, head.retry_after))
-        if connection.events is None:
-            self._dialect.read(b"".join(connection.parts), answer)
-        elif connection.events.unfinished:
-            raise malformed("an answer ended within an event: it was cut off")
-        ids = answers.finish(answer, self._rules, self._lengths[request.index])
-        self._desk.answer(request.slot, ids)
-        server = connection.server
-        server.answered += 1
+        self._desk.answer(request.slot, self._reader.finish(connection, head, request.index))
+        connection.server.answered += 1
         self._settle(connection, request)
         if connection.reader.reusable:
             connection.release()
-            server.idle.append(connection)
+            connection.server.idle.append(connection)
         else:
             self._close(connection)
 
@@ -408,20 +344,3 @@ class Client:
                 self._close(connection)
         self._again.clear()
         self._desk.drop()
-
-
-def _status_words(connection: Connection, status: int, retry_after: str) -> str:
-    """An HTTP error, with what the server says of it."""
-    import msgspec
-
-    body = b"".join(connection.parts)[:_MOST_ERROR]
-    try:
-        said = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        said = body.decode("utf-8", "replace")
-    if isinstance(said, dict):
-        said = said.get("error", said)
-    words = f"{connection.server.address}: HTTP {status}"
-    if text := words_of(said):
-        words += f": {text}"
-    return words + (f" (retry after {retry_after})" if retry_after else "")

@@ -267,6 +267,8 @@ class LlamaCpp(Dialect):
             raise malformed("the server sent what is no completion in JSON") from error
         if said.error is not None:
             raise refused(f"the server failed: {words_of(said.error)}")
+        if said.content is None and said.tokens is None:
+            raise malformed("the server sent what is no completion in JSON")
         answer.counted = said.tokens_predicted
         answer.prompt_counted = said.tokens_evaluated
         end = self._ENDS.get(said.stop_type or "", "stop") if said.stop else None
