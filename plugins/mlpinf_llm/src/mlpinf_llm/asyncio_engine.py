@@ -20,7 +20,7 @@ from mlpinf_llm.token_rules import exact
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
 
-    from mlpinf_core.suts.spread import EngineDesk
+    from mlpinf_core.suts.worker import EngineDesk
 
 log = logging.getLogger(__name__)
 

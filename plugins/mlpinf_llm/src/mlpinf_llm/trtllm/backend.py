@@ -133,7 +133,7 @@ class TrtllmService:
                         break
             await result
         except asyncio.CancelledError:
-            if result is not None:
+            if result is not None and not result.finished:
                 result.abort()
             raise
         except self._failed as error:
