@@ -73,7 +73,6 @@ def test_a_checkpoint_that_needs_nothing_is_taken_as_it_is(
 @pytest.mark.parametrize(
     ("given", "algorithm", "cache"),
     [
-        ({"quantization": "fp8"}, "FP8", None),
         ({"quantization": "fp8", "kv_cache_dtype": "fp8"}, "FP8", "FP8"),
         ({"quantization": "nvfp4"}, "NVFP4", None),
     ],
