@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mlpinf_core.errors import ConfigurationError
+from mlpinf_llm.faults import RequestError
 from mlpinf_llm.openai.address import Address
 from mlpinf_llm.openai.answer import Answer, Rules, finish
 from mlpinf_llm.openai.dialects import DIALECTS, Ask
-from mlpinf_llm.openai.faults import RequestError
 from mlpinf_llm.openai.routing import POLICIES
 
 ASK = Ask("m", max_tokens=8, min_tokens=2, stop_ids=(2,), stream=True, want_ids=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpinf_llm.openai.faults import RequestError
+from mlpinf_llm.faults import RequestError
 from mlpinf_llm.openai.http import ResponseReader
 from mlpinf_llm.openai.sse import EventReader
 

@@ -22,6 +22,9 @@ _MODULES: Final[Mapping[str, str]] = {
     "ctranslate2": "mlpinf_llm.ct2",
     "openai": "mlpinf_llm.openai.backend",
     "simulator": "mlpinf_llm.simulator.backend",
+    "triton": "mlpinf_llm.triton.backend",
+    "trtllm": "mlpinf_llm.trtllm.backend",
+    "vllm": "mlpinf_llm.vllm.backend",
 }
 """Where each backend's ``make(run, samples)`` is; imported when it is chosen."""
 

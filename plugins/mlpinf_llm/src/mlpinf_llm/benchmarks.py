@@ -16,6 +16,9 @@ from mlpinf_llm import tiny
 from mlpinf_llm.official import OFFICIAL
 from mlpinf_llm.openai.settings import OpenAISettings
 from mlpinf_llm.simulator.settings import SimulatorSettings
+from mlpinf_llm.triton.settings import TritonSettings
+from mlpinf_llm.trtllm.settings import TrtllmSettings
+from mlpinf_llm.vllm.settings import VllmSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +43,9 @@ MODEL: Final = Source(
 BACKEND: Final = "ctranslate2"
 OPENAI: Final = "openai"
 SIMULATOR: Final = "simulator"
+TRITON: Final = "triton"
+TRTLLM: Final = "trtllm"
+VLLM: Final = "vllm"
 
 #: Milliseconds. A static batch makes the next query wait for it, so the first token takes as long
 #: as a batch and more: measured on two busy cores at half load, TTFT was 2.9 s and TPOT 0.13 s at
@@ -154,10 +160,12 @@ def _full(name: str) -> VariantSpec:
     """The rules' model and data; limits and counts are the round's."""
     official = OFFICIAL[name]
     samples = official.data.layout.rows
+    checkpoint = attrs.evolve(official.checkpoint, unless="backend.checkpoint")
     return VariantSpec(
         summary=f"{official.checkpoint.repository} on {samples:,} samples",
         backend=OPENAI,
         sources=(official.data.source, official.tokenizer),
+        backend_sources={TRTLLM: (checkpoint,), VLLM: (checkpoint,)},
         defaults={"benchmark": {"max_output_tokens": official.generation.max_tokens}},
     )
 
@@ -244,5 +252,26 @@ def all_backends() -> list[BackendInfo]:
             summary="a timing model of a serving engine, to plan and to test without one",
             settings=SimulatorSettings,
             estimate=_estimate,
+        ),
+        BackendInfo(
+            name=TRTLLM,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="TensorRT-LLM in process, with its quantising and building",
+            settings=TrtllmSettings,
+            requires={"tensorrt_llm": "mlpinf-llm[trtllm]"},
+        ),
+        BackendInfo(
+            name=VLLM,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="vLLM in process",
+            settings=VllmSettings,
+            requires={"vllm": "mlpinf-llm[vllm]"},
+        ),
+        BackendInfo(
+            name=TRITON,
+            benchmarks=tuple(benchmark.name for benchmark in all_benchmarks()),
+            summary="Triton servers with TensorRT-LLM's model, over gRPC",
+            settings=TritonSettings,
+            requires={"tritonclient": "mlpinf-llm[triton]", "grpc": "mlpinf-llm[triton]"},
         ),
     ]

@@ -27,7 +27,7 @@ def benchmarks() -> Sequence[Benchmark]:
 
 @hookimpl
 def backends() -> Sequence[BackendInfo]:
-    """CTranslate2 in process, and servers that speak the OpenAI API."""
+    """Engines in process, servers over HTTP and gRPC, and a simulator."""
     return declared.all_backends()
 
 

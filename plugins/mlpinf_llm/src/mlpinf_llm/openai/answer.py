@@ -7,14 +7,15 @@ that ends the answer, never more than the cap, and as many as the server itself 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import attrs
-import numpy as np
 
-from mlpinf_llm.openai.faults import malformed, refused, wrong_tokens
+from mlpinf_llm.faults import malformed, refused, wrong_tokens
+from mlpinf_llm.token_rules import exact
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 GOOD_ENDS: Final = frozenset({"stop", "length", "eos", "eos_token", "stop_sequence"})
@@ -111,21 +112,7 @@ def finish(answer: Answer, rules: Rules, prompt_length: int) -> npt.NDArray[np.i
         if not ids and answer.texts:
             raise wrong_tokens("the server sent text and no token ids")
         _check_count(answer, rules)
-    if ids and ids[-1] in rules.stop_ids:
-        ids = ids[:-1]
-    if len(ids) > rules.cap:
-        refuse_longer(rules.cap)
-    if not rules.stop_ids.isdisjoint(ids):
-        raise wrong_tokens("an answer goes on after the id that ends it")
-    try:
-        return np.array(ids, dtype=np.int32)
-    except (OverflowError, ValueError) as error:
-        raise wrong_tokens("the server sent token ids that no vocabulary has") from error
-
-
-def refuse_longer(cap: int) -> NoReturn:
-    """An answer has more tokens than it may have."""
-    raise wrong_tokens(f"an answer has more than the {cap} tokens that were asked for")
+    return exact(ids, rules.cap, rules.stop_ids)
 
 
 def _check_count(answer: Answer, rules: Rules) -> None:

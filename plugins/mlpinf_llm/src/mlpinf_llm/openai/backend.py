@@ -7,12 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import numpy as np
 
 from mlpinf_core.errors import BackendError
 from mlpinf_core.events import EventWriter
-from mlpinf_core.protocols import Outputs, Query
-from mlpinf_core.suts.asynchronous import AsyncSut
 from mlpinf_core.suts.spread import SpreadEngine
 from mlpinf_core.vocabulary import Scenario
 from mlpinf_llm import locate
@@ -24,13 +21,12 @@ from mlpinf_llm.openai.dialects import Ask
 from mlpinf_llm.openai.settings import OpenAISettings
 from mlpinf_llm.samples import TokenSamples
 from mlpinf_llm.tokenizer import ChatTokenizer
+from mlpinf_llm.warm_up import answer_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlpinf_core.context import Run
-    from mlpinf_core.loadgen.failures import Failure
-    from mlpinf_core.protocols import Slots
     from mlpinf_llm.openai.summary import Summary
 
 log = logging.getLogger(__name__)
@@ -139,13 +135,7 @@ class OpenAIBackend:
             BackendError: one was not answered as it should have been.
         """
         count = min(_WARM_UP * len(self.settings.urls), len(self.samples))
-        found = _Collector()
-        sut = AsyncSut(found, self.engine)
-        try:
-            sut.issue(Query(range(count), np.arange(count)))
-            sut.flush()
-        finally:
-            sut.close()
+        found = answer_first(self.engine, count)
         if found.failed:
             (failure, failed), *_ = found.failed.items()
             raise BackendError(
@@ -216,29 +206,3 @@ def notes(summaries: Sequence[Summary], *, recoded: bool) -> Iterator[str]:
             "not submittable: tokens were counted by encoding the servers' text again "
             "(backend.token_source)"
         )
-
-
-class _Collector:
-    """Stands in for the Responder in the warm-up."""
-
-    least_tokens = 0
-    aborted = False
-
-    def __init__(self) -> None:
-        self.begun = 0
-        self.failed: dict[Failure, int] = {}
-
-    def first_token(self, slots: Slots) -> None:
-        self.begun += len(slots)
-
-    def complete(self, slots: Slots, outputs: Outputs | None) -> None:
-        """The answers have been checked by the client."""
-
-    def fail(self, slots: Slots, reason: Failure | BaseException | str) -> None:
-        from mlpinf_core.loadgen.failures import Failure
-
-        failure = Failure.of(reason)
-        self.failed[failure] = self.failed.get(failure, 0) + len(slots)
-
-    def abort(self, reason: Failure | BaseException | str) -> None:
-        self.fail(range(1), reason)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from mlpinf_core.loadgen.failures import Failure
+from mlpinf_llm.faults import RequestError, lost, timed_out, unreachable
 from mlpinf_llm.openai.connection import Connection, Phase, Request
-from mlpinf_llm.openai.faults import RequestError, lost, timed_out, unreachable
 from mlpinf_llm.openai.reading import AnswerReader
 from mlpinf_llm.openai.server import Deadlines, Server
 from mlpinf_llm.openai.summary import Stopwatch, Summary

@@ -10,8 +10,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from mlpinf_llm.faults import lost, unreachable
 from mlpinf_llm.openai.answer import Answer
-from mlpinf_llm.openai.faults import lost, unreachable
 from mlpinf_llm.openai.http import ResponseReader
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 import msgspec
 
-from mlpinf_llm.openai.faults import malformed, refused
+from mlpinf_llm.faults import malformed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from mlpinf_llm.openai.faults import malformed
+from mlpinf_llm.faults import malformed
 
 MOST_HEAD: Final = 64 * 1024
 """Bytes of status line and headers; a server that sends more is not believed."""

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from mlpinf_llm.faults import malformed, refused
 from mlpinf_llm.openai import answer as answers
 from mlpinf_llm.openai.dialects import words_of
-from mlpinf_llm.openai.faults import malformed, refused
 from mlpinf_llm.openai.sse import EventReader
+from mlpinf_llm.token_rules import refuse_longer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ class AnswerReader:
         if not answer.has_content:
             return False
         if len(answer.ids) > self._rules.cap + 1:  # one more may be the id that ends it
-            answers.refuse_longer(self._rules.cap)
+            refuse_longer(self._rules.cap)
         first, answer.begun = not answer.begun, True
         return first
 

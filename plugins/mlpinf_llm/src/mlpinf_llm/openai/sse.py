@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlpinf_llm.openai.faults import malformed
+from mlpinf_llm.faults import malformed
 
 MOST_EVENT: Final = 16 * 1024 * 1024
 """Bytes of one event; a server that sends more is not believed."""

@@ -1,0 +1,1 @@
+"""vLLM's asynchronous engine, in the run's own process."""
