@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 
+from mlpinf_core.servers import ServerSpec
+from mlpinf_core.serving.servers import Servers
 from mlpinf_core.testing import PluginConformance
 from mlpinf_llm import tiny
 from mlpinf_llm.tokenizer import ChatTokenizer
@@ -29,6 +33,34 @@ class TestConformance(PluginConformance):
     plugin = "llm"
     benchmark = "llama3.1-8b"
     settings = _BENCHMARK
+
+
+@pytest.fixture(scope="class")
+def embedded(engines: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The small server, at the address that the class's settings name."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = (sys.executable, "-P", "-m", "mlpinf_llm.server", str(engines["int8"]),
+               "--port", str(port))  # fmt: skip
+    spec = ServerSpec("embedded", command, f"http://127.0.0.1:{port}")
+    directory = tmp_path_factory.mktemp("servers")
+    with Servers([spec], directory, ready_timeout=120, progress=lambda *_: None) as running:
+        TestServers.settings["backend"]["urls"] = running.urls
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.usefixtures("embedded")
+class TestServers(PluginConformance):
+    """The same over HTTP, from the small server."""
+
+    plugin = "llm"
+    benchmark = "llama3.1-8b"
+    backend = "openai"
+    scenarios = ("Offline", "Server", "SingleStream")
+    repeatable = False  # which requests share a batch is up to chance, and int8 sums differ by it
+    settings: ClassVar[dict[str, Any]] = {**_BENCHMARK, "backend": {"urls": ["filled in below"]}}
 
 
 @pytest.fixture(scope="class")
