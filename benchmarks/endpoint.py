@@ -38,7 +38,7 @@ MLPINF = [sys.executable, "-c", "from mlpinf_core.cli import main; main()"]
 CONCURRENCY = 64
 ON_SERVER_CORE, ON_CLIENT_CORE = ["taskset", "-c", "1"], ["taskset", "-c", "0"]
 _SAID = re.compile(
-    r"(\d+) requests in ([\d.]+) s; processor seconds: ([\d.]+) of the client's thread, ([\d.]+) in"
+    r"(\d+) requests in ([\d.]+) s, .*; processor seconds: ([\d.]+) of its thread, ([\d.]+) in all"
 )
 
 

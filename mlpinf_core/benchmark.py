@@ -216,6 +216,8 @@ class BackendInfo:
         estimate: configuration (:class:`~mlpinf_core.config.schema.Config`) and scenario to an
             estimate, or to None where the configuration does not say enough; for `mlpinf plan`.
             Takes a second or so, and runs nothing.
+        servers: whether it speaks to servers, such as `mlpinf serve` starts; its settings then have
+            a key ``urls``.
     """
 
     name: str
@@ -224,6 +226,7 @@ class BackendInfo:
     settings: type[Any] = NoSettings
     requires: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
     estimate: Callable[[Any, Scenario], Estimate | None] | None = None
+    servers: bool = False
 
     def missing(self) -> list[str]:
         """The pip requirements whose modules are not installed; imports none of them."""

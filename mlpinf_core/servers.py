@@ -25,7 +25,8 @@ class ServeOptions:
         pipeline_parallel: groups of devices that share the layers.
         expert_parallel: devices that share the experts of a layer.
         checkpoint: directory or name of the model; None is the variant's own.
-        arguments: for the server's own command line, as they are.
+        arguments: for the server's own command line, as they are, but that ``${NAME}`` stands for
+            an environment variable, which is how a secret is given.
     """
 
     server: str = ""
@@ -63,6 +64,8 @@ class ServerSpec:
         url: where it is, once it is ready.
         health: path that answers 200 when it is ready.
         environment: variables that it gets besides this process's own.
+        settings: of the backend that speaks to servers, for runs against this one (``{"server":
+            "vllm"}``); its ``urls`` are not among them.
     """
 
     name: str
@@ -70,10 +73,12 @@ class ServerSpec:
     url: str
     health: str = "/health"
     environment: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, Any] = attrs.field(factory=lambda: MappingProxyType({}))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**attrs.asdict(self, recurse=False), "environment": dict(self.environment)}
+        plain = {"environment": dict(self.environment), "settings": dict(self.settings)}
+        return {**attrs.asdict(self, recurse=False), **plain}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ServerSpec:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.cli import cli
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.servers import ServeOptions, ServerSpec
-from mlpinf_core.serving.redaction import Redactor
+from mlpinf_core.serving.redaction import Redactor, refuse_secrets
 from mlpinf_core.serving.servers import Servers
 
 if TYPE_CHECKING:
@@ -143,3 +146,86 @@ def test_options_and_specs_survive_their_way_to_the_child() -> None:
     assert ServeOptions.from_dict(options.to_dict()) == options
     wanted = ServerSpec("one", ("a", "b"), "http://h:1", environment={"A": "b"})
     assert ServerSpec.from_dict(wanted.to_dict()) == wanted
+
+
+# -- secrets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [("--api-key", "hush-hush-1"), ("--hf-token=hush-hush-2",)])
+def test_a_secret_on_the_command_line_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="where others can read it") as caught:
+        refuse_secrets(arguments)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_secret_is_given_by_the_name_of_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_SERVERS_KEY", "hush-hush-3")
+    arguments = ("--api-key=${TEST_SERVERS_KEY}",)
+    refuse_secrets(arguments)
+    heard = "import sys\nprint(len(sys.argv[2]), flush=True)\n" + GOOD
+    with servers(tmp_path, spec(heard, *arguments)):
+        pass
+    text = (tmp_path / "one.log").read_text()
+    assert str(len("--api-key=hush-hush-3")) in text.splitlines()
+    assert "hush" not in text
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="NO_SUCH_KEY is not set"):
+        servers(tmp_path, spec(GOOD, "${NO_SUCH_KEY}")).__enter__()
+
+
+# -- how servers end ------------------------------------------------------------------------------
+
+
+def test_a_server_that_leaves_a_child_with_its_output_is_seen_to_have_ended(tmp_path: Path) -> None:
+    leaves = "import os, subprocess, sys, threading\n"
+    leaves += "subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+    leaves += "threading.Timer(1.0, os._exit, (9,)).start()\n" + GOOD
+    with servers(tmp_path, spec(leaves)) as running, pytest.raises(PrerequisiteError, match="9"):
+        running.watch()
+
+
+def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    pipe = tmp_path / "held by the server"
+    os.mkfifo(pipe)
+    holds = f"held = open({str(pipe)!r}, 'w')\n" + GOOD
+    starts = (
+        "import sys\nfrom pathlib import Path\n"
+        "from mlpinf_core.servers import ServerSpec\n"
+        "from mlpinf_core.serving.local import LocalServer\n"
+        f"spec = ServerSpec('one', (sys.executable, '-c', {holds!r}, '{free_port()}'), "
+        "'http://127.0.0.1:1')\n"
+        "spec = ServerSpec('one', spec.command, f'http://127.0.0.1:{spec.command[-1]}')\n"
+        f"LocalServer(spec, Path({str(tmp_path / 'log')!r}), print)\ninput()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starts], stdin=subprocess.PIPE)
+    with parent, pipe.open():  # open: the server is there
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        parent.kill()
+        readable, _, _ = select.select([reader], [], [], 30)
+        assert readable, "the server still has the pipe open"
+        os.close(reader)
+
+
+# -- options --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--tp", "8"), "--tp says how servers are started"),
+        (("--serve", "--backend", "ctranslate2"), "'ctranslate2' speaks to no servers"),
+        (("--serve", "--server-argument=--api-key=hush"), "given a secret"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    called = CliRunner().invoke(
+        cli, ["run", "llama3.1-8b", "--variant", "tiny", "--scenarios", "Offline", *arguments]
+    )
+    assert isinstance(called.exception, ConfigurationError)
+    assert words in str(called.exception)

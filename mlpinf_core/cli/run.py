@@ -10,7 +10,13 @@ from click.core import ParameterSource
 
 from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
-from mlpinf_core.cli.serve import Wanted, running_servers, server_options, with_servers
+from mlpinf_core.cli.serve import (
+    Wanted,
+    refuse_without_serve,
+    running_servers,
+    server_options,
+    with_servers,
+)
 from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
 from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
@@ -74,12 +80,15 @@ def run_command(
         _refuse_beside_repeat()
         request = repeated(request, repeat)
     if not serve:
+        refuse_without_serve()
         return _run(request, verbose, dry_run=dry_run, as_json=as_json)
+    first = f"http://{wanted.options.host}:{wanted.options.port}"
+    against = with_servers(request, {}, [first])  # refuses now what cannot be
     if dry_run:
-        urls = [f"http://{wanted.options.host}:{wanted.options.port}"]
-        return _run(with_servers(request, urls), verbose, dry_run=True, as_json=as_json)
+        return _run(against, verbose, dry_run=True, as_json=as_json)
     with running_servers(request, wanted, verbose=verbose) as servers:
-        return _run(with_servers(request, servers.urls), verbose, dry_run=False, as_json=as_json)
+        against = with_servers(request, servers.settings, servers.urls)
+        return _run(against, verbose, dry_run=False, as_json=as_json)
 
 
 def _run(request: Request, verbose: int, *, dry_run: bool, as_json: bool) -> int:

@@ -6,10 +6,12 @@ import contextlib
 import functools
 import inspect
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from mlpinf_core.cli.console import set_up_logging
 from mlpinf_core.cli.options import request_options
@@ -18,9 +20,10 @@ from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.servers import FIRST_PORT, ServeOptions
+from mlpinf_core.serving.redaction import refuse_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlpinf_core.serving.servers import Servers
 
@@ -107,6 +110,22 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def refuse_without_serve() -> None:
+    """An option about servers would be ignored in silence where none is started.
+
+    Raises:
+        ConfigurationError: one was given.
+    """
+    context = click.get_current_context()
+    for name in inspect.signature(_wanted).parameters:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(p.opts[0] for p in context.command.params if p.name == name)
+            raise ConfigurationError(
+                f"{option} says how servers are started, and none is",
+                remedy="add --serve, or leave it out",
+            )
+
+
 def _wanted(
     *,
     server: str,
@@ -120,6 +139,7 @@ def _wanted(
     arguments: tuple[str, ...],
     ready_timeout: float,
 ) -> Wanted:
+    refuse_secrets(arguments)
     options = ServeOptions(server, count, host, port, tp, pp, ep, checkpoint, arguments)
     return Wanted(options, ready_timeout)
 
@@ -142,9 +162,15 @@ def serve_command(verbose: int, request: Request, wanted: Wanted) -> None:
     """
     set_up_logging(verbose)
     with running_servers(request, wanted, verbose=verbose) as servers:
-        urls = json.dumps(servers.urls)
         click.echo(f"ready: {' '.join(servers.urls)}")
-        click.echo(f"mlpinf run ... --backend openai --set 'backend.urls={urls}'")
+        backend, *settings = [
+            f"{name}.{key}={json.dumps(value)}"
+            for name, table in tables(request, servers.settings, servers.urls).items()
+            for key, value in table.items()
+        ]
+        given = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
+        name = json.loads(backend.partition("=")[2])
+        click.echo(f"mlpinf run ... --backend {name} {given}")
         servers.watch()
 
 
@@ -183,7 +209,40 @@ def running_servers(request: Request, wanted: Wanted, *, verbose: int) -> Iterat
             click.echo(f"server: {how} (logs in {directory})", err=True)
 
 
-def with_servers(request: Request, urls: list[str]) -> Request:
-    """The request with the servers as its backend."""
-    layer = Layer("--serve", {"run": {"backend": "openai"}, "backend": {"urls": urls}})
+def with_servers(request: Request, settings: Mapping[str, Any], urls: Sequence[str]) -> Request:
+    """The request with the servers as its backend.
+
+    Args:
+        request: as it was given.
+        settings: of the backend, for these servers.
+        urls: where they are.
+
+    Raises:
+        ConfigurationError: the benchmark's plugin speaks to no servers, or a backend was asked for
+            that does not.
+    """
+    layer = Layer("--serve", tables(request, settings, urls))
     return attrs.evolve(request, layers=(*request.layers, layer))
+
+
+def tables(
+    request: Request, settings: Mapping[str, Any], urls: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The configuration of runs against servers; ``run.backend`` is its first key."""
+    plugins = Plugins.from_environment()
+    planned = make_plan(request, plugins).runs[0]
+    known = [info for info in plugins.backends(planned.benchmark.name) if info.servers]
+    if not known:
+        raise ConfigurationError(
+            f"no backend of {planned.benchmark.name} speaks to servers", remedy="leave --serve out"
+        )
+    given = next(
+        (layer.values["run"]["backend"] for layer in reversed(request.layers)
+         if "backend" in layer.values.get("run", {})), known[0].name,
+    )  # fmt: skip
+    if given not in [info.name for info in known]:
+        raise ConfigurationError(
+            f"the backend {given!r} speaks to no servers, and --serve starts some",
+            remedy="leave one of the two out",
+        )
+    return {"run": {"backend": given}, "backend": {**settings, "urls": list(urls)}}

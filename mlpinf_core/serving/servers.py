@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
-import urllib.error
-import urllib.request
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from mlpinf_core.errors import PrerequisiteError
 from mlpinf_core.serving.local import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -54,6 +54,11 @@ class Servers:
     def urls(self) -> list[str]:
         """Where they are."""
         return [spec.url for spec in self._specs]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the backend that speaks to them."""
+        return {key: value for spec in self._specs for key, value in spec.settings.items()}
 
     def __enter__(self) -> Servers:
         """Start all, and return when all are ready.
@@ -129,8 +134,13 @@ class Servers:
 
 
 def _healthy(spec: ServerSpec) -> bool:
+    """Asked directly: a proxy is for other machines."""
+    parts = urlsplit(spec.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT)
     try:
-        with urllib.request.urlopen(f"{spec.url}{spec.health}", timeout=_TIMEOUT) as response:  # noqa: S310 - the plugin's own URL
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError, ValueError):
+        connection.request("GET", spec.health)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()

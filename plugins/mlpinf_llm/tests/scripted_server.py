@@ -60,6 +60,10 @@ class Wire:
         for each in said:
             self.send(chunked(event(each)))
 
+    def raw_event(self, said: Any) -> None:
+        """An event of a body that ends with the connection."""
+        self.send(event(said))
+
     def stream(self, *said: Any) -> None:
         """A whole stream."""
         self.send(STREAM_HEAD)
@@ -119,6 +123,8 @@ class ScriptedServer:
         self.greeting = b""
         """Said on new connections, in plain text, before anything else."""
         self.closing = threading.Event()
+        self.busy: dict[int, None] = {}
+        """Completions that are being answered, by their numbers."""
         self._lock = threading.Lock()
         self._wires: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -126,6 +132,11 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def connected(self) -> list[socket.socket]:
+        with self._lock:
+            return list(self._wires)
 
     def __enter__(self) -> ScriptedServer:
         return self
@@ -189,4 +200,8 @@ class ScriptedServer:
                 number = len(self.seen)
                 self.seen.append(asked)
                 self.headers.append(b"".join(head))
-            self.faults.get(number, self.always)(wire, asked)
+                self.busy[number] = None
+            try:
+                self.faults.get(number, self.always)(wire, asked)
+            finally:
+                del self.busy[number]

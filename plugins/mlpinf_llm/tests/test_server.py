@@ -26,7 +26,7 @@ PROMPT = "<|im_start|>user\nSay hi in French.<|im_end|>\n<|im_start|>assistant\n
 
 def understood(**given: Any) -> Any:
     body = json.dumps({"prompt": [1, 2], **given}).encode()
-    return read_request(body, model="m", encode=lambda text: [ord(c) for c in text])
+    return read_request(body, model="m", encode=lambda text: [ord(c) for c in text], end=2)
 
 
 def test_a_prompt_is_text_or_ids() -> None:
@@ -41,6 +41,7 @@ def test_a_prompt_is_text_or_ids() -> None:
         {"prompt": None}, {"prompt": []}, {"prompt": [1, "a"]}, {"prompt": [True]},
         {"model": "other"}, {"max_tokens": -1}, {"max_tokens": 10**6}, {"min_tokens": "two"},
         {"temperature": 0.7}, {"ignore_eos": True}, {"n": 2},
+        {"stop": "."}, {"stop_token_ids": [2, 5]}, {"echo": True}, {"logprobs": 3},
     ],
 )  # fmt: skip
 def test_what_is_not_offered_is_refused_and_not_ignored(given: dict[str, Any]) -> None:
@@ -50,7 +51,7 @@ def test_what_is_not_offered_is_refused_and_not_ignored(given: dict[str, Any]) -
 
 def test_a_body_that_is_not_json_is_refused() -> None:
     with pytest.raises(BadRequestError, match="not JSON"):
-        read_request(b"{", model="m", encode=list)
+        read_request(b"{", model="m", encode=list, end=2)
 
 
 # -- what is started -------------------------------------------------------------------------------
@@ -63,6 +64,17 @@ def test_gpu_servers_share_the_visible_devices(monkeypatch: pytest.MonkeyPatch) 
     assert [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in found] == ["0,1", "2,3"]
     assert [spec.url for spec in found] == ["http://127.0.0.1:30000", "http://127.0.0.1:30001"]
     assert found[1].command[:3] == ("vllm", "serve", "/models/m")
+
+
+@pytest.mark.parametrize(
+    ("server", "dialect"), [("trtllm-serve", "trtllm"), ("vllm", "vllm"), ("sglang", "sglang")]
+)
+def test_a_server_says_how_it_is_spoken_to(
+    server: str, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    (spec,) = serving.specs(None, ServeOptions(server=server, checkpoint="/m"))  # type: ignore[arg-type]
+    assert spec.settings == {"server": dialect}
 
 
 @pytest.mark.parametrize("server", ["trtllm-serve", "vllm", "sglang"])

@@ -45,7 +45,12 @@ def saturated(model: SimulatorSettings, prompt: int, outputs: Any, cap: int) -> 
     instances=st.integers(1, 3),
 )
 def test_throughput_at_saturation_is_that_of_the_closed_form_to_two_percent(
-    batch: int, step_ms: float, sequence_ms: float, prompt: int, output: int, instances: int
+    batch: int,
+    step_ms: float,
+    sequence_ms: float,
+    prompt: int,
+    output: int,
+    instances: int,
 ) -> None:
     model = SimulatorSettings(
         instances=instances,
@@ -59,6 +64,21 @@ def test_throughput_at_saturation_is_that_of_the_closed_form_to_two_percent(
     found = saturated(model, prompt, outputs, 4 * output)
     wanted = capacity(model, prompt, float(outputs.mean()), 4 * output).requests
     assert found == pytest.approx(wanted, rel=0.02)
+
+
+@settings(max_examples=10)
+@given(prompt=st.integers(16, 512), joining=st.integers(1, 3), part=st.floats(0, 0.9))
+def test_prompts_that_join_one_after_the_other_limit_the_batch(
+    prompt: int, joining: int, part: float
+) -> None:
+    tokens = int((joining + part) * prompt)  # part of a prompt is not taken in
+    model = SimulatorSettings(
+        max_batch_size=1000, max_step_tokens=tokens, output_tokens=40, sequence_ms=0.2
+    )
+    outputs = output_lengths(model, 12_000, 1, 160)
+    wanted = capacity(model, prompt, float(outputs.mean()), 160)
+    assert wanted.batch == pytest.approx(40 * joining, rel=0.03)
+    assert saturated(model, prompt, outputs, 160) == pytest.approx(wanted.requests, rel=0.02)
 
 
 def test_the_kv_cache_limits_the_batch() -> None:

@@ -42,7 +42,8 @@ def score(run: Run, samples: TokenSamples, log: AccuracyLog) -> Mapping[str, flo
     outputs = [arrays[entry].tolist() for entry in first]
     texts = _texts(run, outputs)
     references = [samples.references[row] for row in rows]
-    kinds = [samples.kinds[row] for row in rows]
+    all_kinds = samples.kinds
+    kinds = [all_kinds[row] for row in rows]
     benchmark = data_name(run.benchmark.name)
     if benchmark == REASONING and locate.is_full(run):
         tokens = {"TOKENS_PER_SAMPLE": scoring.tokens_per_sample(outputs)}

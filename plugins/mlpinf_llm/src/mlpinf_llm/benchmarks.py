@@ -244,6 +244,7 @@ def all_backends() -> list[BackendInfo]:
             summary="servers that speak the OpenAI completions API",
             settings=OpenAISettings,
             requires={"msgspec": "msgspec"},
+            servers=True,
         ),
         BackendInfo(
             name=SIMULATOR,

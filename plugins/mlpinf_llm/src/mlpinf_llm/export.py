@@ -42,8 +42,11 @@ def write_padded(prompts: Ragged, folder: Path, *, pad: int, width: int | None =
     """
     matrix, lengths = prompts.padded(pad, width)
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / IDS, matrix)
-    np.save(folder / LENGTHS, lengths)
+    for name, array in ((IDS, matrix), (LENGTHS, lengths)):
+        unfinished = folder / f".{name}"
+        with unfinished.open("wb") as file:
+            np.save(file, array)
+        unfinished.replace(folder / name)
 
 
 def export(name: str, file: Path, folder: Path, *, calibration: bool = False) -> None:

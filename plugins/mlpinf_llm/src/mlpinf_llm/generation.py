@@ -9,8 +9,8 @@ import attrs
 class Generation:
     """A benchmark's sampling and its special tokens, as in its reference implementation.
 
-    With a top-k of 1 the likeliest token is taken, whatever the temperature and top-p; they are
-    what servers are asked for all the same, so that a run is configured as the reference is.
+    With a top-k of 1 the likeliest token is taken, whatever the temperature and top-p. Engines and
+    servers are asked for just that, greedy decoding, which all of them know.
 
     Attributes:
         temperature: of the softmax; 0 is greedy.

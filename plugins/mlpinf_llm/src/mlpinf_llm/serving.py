@@ -61,7 +61,7 @@ def _embedded(run: Run, options: ServeOptions) -> list[ServerSpec]:
 
 
 def _on_devices(
-    name: str, command: Callable[[str, ServeOptions, int], tuple[str, ...]]
+    name: str, dialect: str, command: Callable[[str, ServeOptions, int], tuple[str, ...]]
 ) -> Callable[[Run, ServeOptions], list[ServerSpec]]:
     """A server that takes GPUs."""
 
@@ -85,6 +85,7 @@ def _on_devices(
                     (*command(checkpoint, options, port), *options.arguments),
                     _url(options, port),
                     environment={"CUDA_VISIBLE_DEVICES": ",".join(own)},
+                    settings={"server": dialect},
                 )
             )
         return found
@@ -134,9 +135,9 @@ def _sglang(checkpoint: str, options: ServeOptions, port: int) -> tuple[str, ...
 
 _SERVERS: Final[Mapping[str, Callable[[Run, ServeOptions], list[ServerSpec]]]] = {
     "ctranslate2": _embedded,
-    "trtllm-serve": _on_devices("trtllm-serve", _trtllm),
-    "vllm": _on_devices("vllm", _vllm),
-    "sglang": _on_devices("sglang", _sglang),
+    "trtllm-serve": _on_devices("trtllm-serve", "trtllm", _trtllm),
+    "vllm": _on_devices("vllm", "vllm", _vllm),
+    "sglang": _on_devices("sglang", "sglang", _sglang),
 }
 
 

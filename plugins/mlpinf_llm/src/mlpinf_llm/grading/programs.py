@@ -80,6 +80,8 @@ def read_problems(path: Path, wanted: Sequence[str]) -> dict[str, Problem]:
 
 def _problem(row: Mapping[str, Any]) -> Problem:
     tests = json.loads(row["public_test_cases"]) + _private(row["private_test_cases"])
+    if not tests:  # every program would pass
+        raise ValueError(f"the problem {row['question_id']} has no tests")
     return Problem(
         tuple(test["input"] for test in tests),
         tuple(test["output"] for test in tests),

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _WARM_UP: Final = 4
 """Requests of the warm-up to every server."""
 _BUSY: Final = 0.9
-"""Share of a processor from which on the client is said to have been the limit."""
+"""Share of the time without a pause from which on the client is said to have been the limit."""
 
 
 def make(run: Run, samples: TokenSamples) -> OpenAIBackend:
@@ -52,7 +52,9 @@ def make(run: Run, samples: TokenSamples) -> OpenAIBackend:
         stream=stream,
         max_tokens=run.config.benchmark.max_output_tokens,
         min_tokens=run.config.benchmark.min_output_tokens,
-        stop_ids=settings.stop_ids or locate.generation(run).eos_ids,
+        stop_ids=(
+            locate.generation(run).eos_ids if settings.stop_ids is None else settings.stop_ids
+        ),
         tokenizer=tokenizer,
         events=run.events,
     )
@@ -168,10 +170,12 @@ def notes(summaries: Sequence[Summary], *, recoded: bool) -> Iterator[str]:
     """
     for summary in summaries:
         log.info(
-            "%d requests in %.3f s; processor seconds: %.3f of the client's thread, %.3f in all",
+            "%d requests in %.3f s, in %.3f s of which the client waited for nothing; "
+            "processor seconds: %.3f of its thread, %.3f in all",
             summary.answered,
             summary.wall,
             summary.busy,
+            summary.processor,
             summary.process,
         )
     shares = [summary.busy / summary.wall for summary in summaries if summary.wall]
@@ -190,6 +194,13 @@ def notes(summaries: Sequence[Summary], *, recoded: bool) -> Iterator[str]:
             refusals[address] = refusals.get(address, 0) + count
     for address, count in refusals.items():
         yield f"{address} took no connection {count:,} times"
+    if unchecked := sum(summary.unchecked for summary in summaries):
+        yield f"the server said no token count of {unchecked:,} answers: they are as it sent them"
+    if recounted := sum(summary.recounted for summary in summaries):
+        yield (
+            f"the text of {recounted:,} answers is of another number of tokens than the server "
+            "counted"
+        )
     if recoded:
         yield (
             "not submittable: tokens were counted by encoding the servers' text again "

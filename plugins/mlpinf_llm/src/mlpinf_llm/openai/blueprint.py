@@ -82,6 +82,7 @@ class Blueprint:
                 settings.connect_timeout, settings.stall_timeout, settings.request_timeout
             ),
             retries=settings.retries,
+            secret=key,
         )
 
     def _bodies(self, dialect: Dialect) -> list[bytes]:

@@ -65,6 +65,7 @@ class Client:
         lengths: npt.NDArray[np.int64],
         patience: Patience,
         retries: int,
+        secret: str | None = None,
     ) -> None:
         """Make a client; nothing is connected yet.
 
@@ -77,6 +78,7 @@ class Client:
             lengths: int64 [samples], tokens of each prompt.
             patience: how long things may take.
             retries: how often a request is sent again that failed before its answer's first byte.
+            secret: what a server may say in an error, and nobody may read.
         """
         self._servers = servers
         self._policy = policy
@@ -85,6 +87,7 @@ class Client:
         self._reader = AnswerReader(dialect, rules, lengths.tolist())
         self._patience = patience
         self._retries = retries
+        self._secret = secret
         self._poll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._bell, _IN)
@@ -110,7 +113,7 @@ class Client:
         """Answer what comes to the desk until it is closed."""
         self._desk = desk
         self._stopwatch = Stopwatch()
-        self._sent_again = 0
+        self._sent_again = self._reader.unchecked = self._reader.recounted = 0
         self._answered_before = self._answered()
         while True:
             self._now = time.monotonic()
@@ -123,7 +126,9 @@ class Client:
             self._stopwatch.look(busy=self._in_flight() > 0)
             if desk.closed and not self._in_flight() and not desk.waiting:
                 break
-            for fd, events in self._sleep():
+            happened = self._sleep()
+            self._now = time.monotonic()  # it may have slept for longer than a deadline
+            for fd, events in happened:
                 if fd == self._bell:
                     os.eventfd_read(self._bell)
                 elif (connection := self._connections.get(fd)) is not None:
@@ -133,7 +138,15 @@ class Client:
         """What it did in the last test."""
         refusals = {str(s.address): s.refusals for s in self._servers if s.refusals}
         answered = self._answered() - self._answered_before
-        return Summary(*self._stopwatch.times, answered, self._sent_again, refusals)
+        reader = self._reader
+        return Summary(
+            *self._stopwatch.times,
+            answered,
+            self._sent_again,
+            refusals,
+            reader.unchecked,
+            reader.recounted,
+        )
 
     def close(self) -> None:
         """Close every connection."""
@@ -155,12 +168,17 @@ class Client:
         """What has happened; waits for it, as long as nothing is due."""
         self._asleep = True  # from here on, samples that come ring the bell
         try:
-            return self._poll.poll(self._until_due(), 1024)
+            due = self._until_due()
+            with self._stopwatch.pause():
+                return self._poll.poll(due, 1024)
         finally:
             self._asleep = False
 
     def _until_due(self) -> float | None:
         """Seconds until something is to be done without being told; None is never."""
+        in_flight = self._in_flight() > 0
+        if (self._desk.closed and not in_flight) or (self._desk.stopped and in_flight):
+            return 0.0  # that was said after it was last looked at, and may have rung no bell
         waiting = bool(self._again) or self._desk.waiting > 0
         if waiting and any(server.has_room for server in self._servers):
             return 0.0
@@ -292,18 +310,23 @@ class Client:
             if untouched and error.failure.code in ("unreachable", "connection"):
                 self._retry_or_fail(request, error)
             else:
-                self._desk.fail(request.slot, error.failure)
+                self._fail(request, error.failure)
         self._close(connection)
 
     def _retry_or_fail(self, request: Request, error: RequestError) -> None:
-        reachable = any(server.unreachable_since is None for server in self._servers)
+        reachable = any(s.unreachable_since is None or s.connected for s in self._servers)
         if error.failure.code != "unreachable" or not reachable:
             request.attempts += 1  # it was sent, or there is nobody to send it to
         if request.attempts > self._retries:
-            self._desk.fail(request.slot, error.failure)
+            self._fail(request, error.failure)
         else:
             self._sent_again += 1
             self._again.append(request)
+
+    def _fail(self, request: Request, failure: Failure) -> None:
+        if self._secret and self._secret in failure.message:
+            failure = Failure(failure.code, failure.message.replace(self._secret, "***"))
+        self._desk.fail(request.slot, failure)
 
     def _settle(self, connection: Connection, request: Request) -> None:
         """A request is not on its way any more."""

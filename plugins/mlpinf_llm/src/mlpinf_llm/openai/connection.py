@@ -123,8 +123,9 @@ class Connection:
             error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 raise unreachable(f"{self.server.address}: {os.strerror(error).lower()}")
-            self.phase = Phase.OPEN
-            if self.server.tls is not None:
+            if self.server.tls is None:
+                self._stand()
+            else:
                 self.phase = Phase.HANDSHAKE
                 self.sock = self.server.tls.wrap_socket(
                     self.sock,
@@ -158,8 +159,12 @@ class Connection:
             return False
         except OSError as error:
             raise unreachable(f"{self.server.address}: TLS refused: {_words(error)}") from error
-        self.phase = Phase.OPEN
+        self._stand()
         return True
+
+    def _stand(self) -> None:
+        self.phase = Phase.OPEN
+        self.server.connected += 1
 
     # -- receiving -------------------------------------------------------------------------------
 
@@ -187,8 +192,10 @@ class Connection:
         self.parts = []
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the socket; to be called once."""
         self.request = None
+        if self.phase is Phase.OPEN:
+            self.server.connected -= 1
         with contextlib.suppress(OSError, ValueError):
             self.poll.unregister(self.fd)
         self.sock.close()

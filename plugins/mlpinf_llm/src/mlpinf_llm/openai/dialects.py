@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlpinf_llm.openai.answer import Answer
 
 _DONE: Final = b"[DONE]"
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_WORDS: Final = 200
 """Characters of a server's own error message that are repeated."""
 
@@ -114,7 +115,7 @@ class _Completions(Dialect):
         """A completion, or a chunk of one."""
         try:
             said = self._decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise malformed("the server sent what is no completion in JSON") from error
         if said.error is not None:
             raise refused(f"the server failed: {words_of(said.error)}")
@@ -206,7 +207,7 @@ class SgLang(Dialect):
         """An answer, or all of it so far, or what is new of it."""
         try:
             said = self._decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise malformed("the server sent what is no completion in JSON") from error
         if said.error is not None:
             raise refused(f"the server failed: {words_of(said.error)}")
@@ -263,7 +264,7 @@ class LlamaCpp(Dialect):
         """An answer, or what is new of it."""
         try:
             said = self._decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise malformed("the server sent what is no completion in JSON") from error
         if said.error is not None:
             raise refused(f"the server failed: {words_of(said.error)}")

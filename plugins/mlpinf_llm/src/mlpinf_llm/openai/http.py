@@ -121,13 +121,14 @@ class ResponseReader:
     :attr:`done` says that the body is complete. :meth:`next` makes ready for the next response.
     """
 
-    __slots__ = ("_left", "_rest", "_size", "_state", "head")
+    __slots__ = ("_ended", "_left", "_rest", "_size", "_state", "head")
 
     def __init__(self) -> None:
         """Nothing has been received."""
         self._state = _State.HEAD
         self._rest = b""
         self._left = 0
+        self._ended = False
         self._size = 0
         self.head: Head | None = None
 
@@ -145,7 +146,8 @@ class ResponseReader:
     def reusable(self) -> bool:
         """Whether the connection may carry another request: complete, kept alive, nothing over."""
         head = self.head
-        return self.done and head is not None and head.keep_alive and not self._rest
+        fit = self.done and not self._ended and not self._rest
+        return fit and head is not None and head.keep_alive
 
     def next(self) -> None:
         """Make ready for another response."""
@@ -179,6 +181,7 @@ class ResponseReader:
 
     def end(self) -> bool:
         """The server has closed the connection; returns whether the response is complete."""
+        self._ended = True
         if self._state is _State.UNTIL_CLOSE:
             self._state = _State.DONE
         return self.done

@@ -41,6 +41,10 @@ class AnswerReader:
         self._dialect = dialect
         self._rules = rules
         self._lengths = lengths
+        self.unchecked = 0
+        """Answers that the server said no token count of."""
+        self.recounted = 0
+        """Answers whose text is of another number of tokens than the server counted."""
 
     def take(self, connection: Connection, head: Head, body: bytes) -> bool:
         """Take a part of a body; returns whether the first token has come with it.
@@ -75,7 +79,13 @@ class AnswerReader:
             self._dialect.read(b"".join(connection.parts), connection.answer)
         elif connection.events.unfinished:
             raise malformed("an answer ended within an event: it was cut off")
-        return answers.finish(connection.answer, self._rules, self._lengths[index])
+        answer = connection.answer
+        ids = answers.finish(answer, self._rules, self._lengths[index])
+        if answer.counted is None:
+            self.unchecked += 1
+        elif self._rules.encode is not None and not 0 <= answer.counted - len(ids) <= 1:
+            self.recounted += 1  # one more may be the id that ended it
+        return ids
 
 
 def _status_words(connection: Connection, head: Head) -> str:
@@ -83,7 +93,7 @@ def _status_words(connection: Connection, head: Head) -> str:
     body = b"".join(connection.parts)[:_MOST_ERROR]
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         said = body.decode("utf-8", "replace")
     if isinstance(said, dict):
         said = said.get("error", said)

@@ -23,6 +23,7 @@ class Server:
         requests: on their way to it.
         tokens: of their prompts and longest answers.
         answered: how many it has answered.
+        connected: connections that stand.
         unreachable_since: when it first refused a connection, of those since it last took one.
         refusals: connections it refused in all.
         why: it refused the last one of them.
@@ -48,6 +49,7 @@ class Server:
         self.answered = 0
         self.refusals = 0
         self.why = ""
+        self.connected = 0
         self.unreachable_since: float | None = None
         self.idle: list[Connection] = []
         self.retry_at = 0.0
@@ -61,10 +63,12 @@ class Server:
 
     @property
     def room(self) -> int:
-        """How many more requests it may get now; one that cannot be reached is tried with one."""
-        if self.retry_at:
-            return 0
-        return (self._limit if self.unreachable_since is None else 1) - self.requests
+        """How many more requests it may get now."""
+        limit = self._limit
+        if self.unreachable_since is not None:
+            # The connections that stand go on; one more request tries whether it takes another.
+            limit = min(limit, self.connected + (0 if self.retry_at else 1))
+        return max(0, limit - self.requests)
 
     def refused(self, now: float, why: str) -> None:
         """It took no connection; it is left alone for a moment."""
@@ -84,8 +88,9 @@ class Server:
             self._backoff = _FIRST_BACKOFF
 
     def gone(self, now: float, patience: float) -> bool:
-        """Whether it has taken no connection for so long."""
-        return self.unreachable_since is not None and now - self.unreachable_since >= patience
+        """Whether it has taken no connection for so long, and none stands."""
+        since = self.unreachable_since
+        return since is not None and not self.connected and now - since >= patience
 
 
 class Deadlines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import attrs
 
@@ -14,19 +15,26 @@ class Summary:
 
     Attributes:
         wall: seconds from its first request to its last answer.
-        busy: processor seconds of its thread in that time.
+        busy: seconds of that time in which its thread did not wait for anything to happen. Waiting
+            for a processor, or for another thread of Python, is in it: the test waits as well.
+        processor: processor seconds of its thread.
         process: processor seconds of its whole process in that time.
         answered: requests.
         sent_again: requests that failed before the first byte of their answer.
         refusals: servers that took no connection, and how often.
+        unchecked: answers that the server said no token count of.
+        recounted: answers whose text is of another number of tokens than the server counted.
     """
 
     wall: float = 0.0
     busy: float = 0.0
+    processor: float = 0.0
     process: float = 0.0
     answered: int = 0
     sent_again: int = 0
     refusals: Mapping[str, int] = attrs.field(factory=dict)
+    unchecked: int = 0
+    recounted: int = 0
 
 
 class Stopwatch:
@@ -34,18 +42,36 @@ class Stopwatch:
 
     def __init__(self) -> None:
         """It does not run."""
-        self._started: tuple[float, float, float] | None = None
-        self.times = (0.0, 0.0, 0.0)
-        """Seconds of the clock, of the thread's processor time, of the process's."""
+        self._began: _Moment | None = None
+        self._idle = 0.0
+        self._paused_at = 0.0
+        self.times = (0.0, 0.0, 0.0, 0.0)
+        """Seconds in all, not idle, of the thread's processor time, of the process's."""
 
     def look(self, *, busy: bool) -> None:
         """Start it with the first request; read it whenever none is on its way."""
         if busy:
-            self._started = self._started or _now()
-        elif self._started is not None:
-            now, then = _now(), self._started
-            self.times = (now[0] - then[0], now[1] - then[1], now[2] - then[2])
+            if self._began is None:
+                self._began, self._idle = _now(), 0.0
+        elif self._began is not None:
+            wall, thread, process = (b - a for a, b in zip(self._began, _now(), strict=True))
+            self.times = (wall, wall - self._idle, thread, process)
+
+    def pause(self) -> Stopwatch:
+        """A context in which the thread waits."""
+        return self
+
+    def __enter__(self) -> None:
+        """It begins to wait."""
+        self._paused_at = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        """It goes on."""
+        self._idle += time.monotonic() - self._paused_at
 
 
-def _now() -> tuple[float, float, float]:
+_Moment: TypeAlias = tuple[float, float, float]
+
+
+def _now() -> _Moment:
     return time.monotonic(), time.thread_time(), time.process_time()

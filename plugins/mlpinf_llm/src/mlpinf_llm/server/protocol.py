@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _numbers: Final = itertools.count(1)
+_NOT_OFFERED: Final = ("ignore_eos", "stop", "echo", "logprobs", "suffix")
 
 
 class BadRequestError(Exception):
@@ -84,13 +85,14 @@ class Asked:
         }
 
 
-def read_request(body: bytes, *, model: str, encode: Any) -> Asked:
+def read_request(body: bytes, *, model: str, encode: Any, end: int) -> Asked:
     """Understand a request.
 
     Args:
         body: JSON.
         model: the one that is served.
         encode: text to token ids.
+        end: the id that ends an answer.
 
     Raises:
         BadRequestError: it is not one, or asks for what is not offered.
@@ -105,10 +107,13 @@ def read_request(body: bytes, *, model: str, encode: Any) -> Asked:
         raise BadRequestError(f"the model {given['model']!r} does not exist")
     if given.get("temperature", 0) != 0 and given.get("top_k") != 1:
         raise BadRequestError("only greedy decoding is offered: set temperature to 0")
-    if given.get("ignore_eos"):
-        raise BadRequestError("ignore_eos is not offered")
     if given.get("n", 1) != 1:
         raise BadRequestError("one answer a prompt is offered")
+    for name in _NOT_OFFERED:
+        if given.get(name):
+            raise BadRequestError(f"{name} is not offered")
+    if given.get("stop_token_ids") not in (None, [], [end]):
+        raise BadRequestError(f"an answer ends at the id {end}, and no other is offered")
     options = given.get("stream_options") or {}
     most = _count(given, "max_tokens", 16)
     return Asked(

@@ -70,7 +70,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         engine = self.server.engine
         try:
-            asked = read_request(body, model=self.server.model, encode=engine.tokenizer.encode)
+            tokenizer = engine.tokenizer
+            asked = read_request(
+                body, model=self.server.model, encode=tokenizer.encode, end=tokenizer.end_id
+            )
             job = engine.submit(
                 asked.prompt, max_tokens=asked.max_tokens, min_tokens=asked.min_tokens
             )

@@ -53,11 +53,10 @@ def capacity(settings: SimulatorSettings, prompt: float, output: float, cap: flo
         cap: tokens of the longest answer, for which room is kept.
     """
     batch = max(1.0, min(float(settings.max_batch_size), settings.kv_tokens / (prompt + cap)))
+    # No more prompts join than a step may take in, however much room there is.
+    batch = min(batch, max(settings.max_step_tokens // prompt, 1.0) * output)
     step = (settings.step_ms + settings.sequence_ms * batch) / 1000
     taking_in = prompt / settings.prefill_rate
-    # No more prompts join than a step may take in, however much room there is.
-    joining = max(settings.max_step_tokens / prompt, 1.0)
-    batch = min(batch, joining * output)
     seconds = output * step / batch + taking_in
     requests = settings.instances / seconds
     return Capacity(requests, requests * output, batch, seconds * batch / output)
