@@ -6,7 +6,7 @@ the model: ids in, ids out, batch dimension first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from mlpinf_llm.engine_backend import Asked
     from mlpinf_llm.triton.settings import TritonSettings
 
-_FINAL = "triton_final_response"
-_TYPES = {"INT32": np.int32, "INT64": np.int64, "UINT32": np.uint32}
+_FINAL: Final = "triton_final_response"
+"""The parameter of a response that says whether another follows."""
+_TYPES: Final = {"INT32": np.int32, "INT64": np.int64, "UINT32": np.uint32}
 
 
 class Requests:

@@ -90,6 +90,7 @@ class Stream:
     def _break(self, why: RequestError) -> RequestError:
         """Nothing comes any more; gives the first reason that was told."""
         self.broken = self.broken or why
+        self._call.cancel()
         for queue in self._waiting.values():
             queue.put_nowait(self.broken)
         return self.broken
