@@ -34,8 +34,8 @@ class Recipe:
     """How long each stage goes on; the defaults make the weights that ship."""
 
     autoencoder: int = 800
-    text: int = 1200
-    scorer: int = 1200
+    text: int = 400
+    scorer: int = 600
     images: int = 20_000
     batch: int = 32
     denoiser: int = 6000

@@ -177,11 +177,15 @@ def draw(scenes: Sequence[Scene], rng: np.random.Generator) -> npt.NDArray[np.ui
     return images
 
 
+_ROWS, _COLUMNS = np.mgrid[:SIDE, :SIDE].astype(np.float32) + 0.5
+"""Where pixels' centres are."""
+
+
 def _paint(
     canvas: npt.NDArray[np.float32], thing: Thing, centre: npt.NDArray[np.float64], radius: float
 ) -> None:
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) + 0.5
-    outside = _distance(thing.shape, x - centre[0], y - centre[1], radius)
+    y, x = _ROWS, _COLUMNS
+    outside = _distance(thing.shape, x - np.float32(centre[0]), y - np.float32(centre[1]), radius)
     cover = np.clip(0.5 - outside, 0, 1)[..., None]
     canvas *= 1 - cover
     canvas += cover * np.array(COLOURS[thing.colour], np.float32)
