@@ -89,14 +89,14 @@ def random(kind: str, config: Mapping[str, Any], dtype: torch.dtype, device: tor
 
     Weights are normal with a spread of 0.02 and the norms do nothing, so that nothing overflows.
     """
-    module = empty(kind, config).to(dtype).to_empty(device=device)
+    module = empty(kind, config)
+    state = {}
+    for name, value in module.state_dict().items():
+        made = torch.empty(value.shape, dtype=dtype, device=device)
+        still = 1.0 if name.endswith("weight") else 0.0
+        state[name] = made.normal_(std=0.02) if made.ndim > 1 else made.fill_(still)
+    module.load_state_dict(state, assign=True)
     _restore_positions(module, device)
-    with torch.no_grad():
-        for name, value in module.named_parameters():
-            if value.ndim > 1:
-                value.normal_(std=0.02)
-            else:
-                value.fill_(1.0 if name.endswith("weight") else 0.0)
     return _ready(module)
 
 
@@ -127,8 +127,8 @@ def load(
     for file in files:
         state.update(_tensors(file))
     where = str(files[0] if len(files) == 1 else folder / kind)
-    module.load_state_dict(_fitted(module, state, where), assign=True)
-    module.to(dtype=dtype)
+    fitted = _fitted(module, state, where)
+    module.load_state_dict({name: value.to(dtype) for name, value in fitted.items()}, assign=True)
     _restore_positions(module, torch.device("cpu"))
     return _ready(module.to(device=device))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from diffusers import AutoencoderKL
     from torch import Tensor
 
     from mlpinf_sdxl.training.scenes import Scene
@@ -50,6 +51,28 @@ def train(scenes: Sequence[Scene], steps: int, out: Path) -> None:
         average.add(model)
         if progress(step, float(wrong.detach())):
             save(average.state, out)
+    model.load_state_dict(average.state)
+    standardise(model, pixels(some(scenes, 256, rng), rng))
+    save(model.state_dict(), out)
+
+
+@torch.no_grad()
+def standardise(model: AutoencoderKL, images: Tensor) -> None:
+    """Give each channel of the latents of these images a mean of 0 and a spread of 1.
+
+    The convolutions of one pixel at the end of the encoder and at the start of the decoder take it
+    in, so the images that come out stay as they are.
+    """
+    model.eval()
+    latents = torch.cat([model.encode(part).latent_dist.mean for part in images.split(32)])
+    mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    into, out_of = model.quant_conv, model.post_quant_conv
+    count = len(mean)
+    into.weight[:count] /= spread.view(-1, 1, 1, 1)
+    into.bias[:count] = (into.bias[:count] - mean) / spread
+    into.bias[count:] -= 2 * spread.log()
+    out_of.bias += out_of.weight[..., 0, 0] @ mean
+    out_of.weight *= spread.view(1, -1, 1, 1)
 
 
 def _batch(scenes: Sequence[Scene], rng: np.random.Generator, *, cropped: bool) -> Tensor:
