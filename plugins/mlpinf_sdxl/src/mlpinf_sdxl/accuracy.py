@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from mlpinf_sdxl.samples import CaptionSamples
 
 
-def score(
-    run: Run, samples: CaptionSamples, log: AccuracyLog
-) -> Mapping[str, float | NotGraded]:
+def score(run: Run, samples: CaptionSamples, log: AccuracyLog) -> Mapping[str, float | NotGraded]:
     """The metrics of the run's variant; saves the images that a submission shows.
 
     Raises:

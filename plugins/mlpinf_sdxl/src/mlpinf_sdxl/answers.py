@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from mlpinf_core.errors import AccuracyError
+from mlpinf_core.logs.accuracy import AccuracyLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
-
-    from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_sdxl.samples import CaptionSamples
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
@@ -32,7 +32,7 @@ CAPTIONS: Final = Source(
     sha256="2eeb95637b30fe5af26dd644bafa7affe4e5472ad0bda32d0feb1bd261280d5e",
     licence="CC-BY-4.0",
     url=f"{_OFFICIAL}/coco2014/captions/captions_source.tsv",
-    unless="benchmark.data_path",
+    unless=("benchmark.data_path", "benchmark.random_weights"),
 )
 """5000 captions of COCO 2014's validation images, in the official order."""
 
@@ -44,6 +44,7 @@ LATENTS: Final = Source(
     licence="Apache-2.0",
     url=f"{_OFFICIAL}/tools/latents.npy",
     setting="benchmark.latents_path",
+    unless="benchmark.random_weights",
 )
 """What every image starts from."""
 
@@ -64,6 +65,7 @@ SDXL: Final = FolderSource(
         "vae/diffusion_pytorch_model.safetensors",
     ),
     setting="benchmark.model_path",
+    unless="benchmark.random_weights",
 )
 """The rules' model in float32, as the hub has it."""
 
@@ -87,10 +89,10 @@ class SdxlSettings:
         "How far to lead away from the negative prompt; 8 as in the reference.",
         validator=attrs.validators.ge(1),
     )
-    weights: Literal["checkpoint", "random"] = setting(
-        "checkpoint",
-        "Random weights of the full model need no checkpoint, and compute as fast; their images "
-        "show nothing, so such a run is for measuring only.",
+    random_weights: int | None = setting(
+        None,
+        "Seed of random weights, prompts and latents for the full model, in place of any file; it "
+        "computes as fast and its images show nothing, so such a run is for measuring only.",
     )
     data_path: Path | None = setting(
         None, "Folder of captions.tsv, instead of fetching it; full variant only."
@@ -100,11 +102,6 @@ class SdxlSettings:
     )
     latents_path: Path | None = setting(
         None, "The reference's latents.npy, instead of fetching it; full variant only."
-    )
-    tokenizer_path: Path | None = setting(
-        None,
-        "Folder that holds the folders tokenizer and tokenizer_2, for random weights; without it "
-        "prompts are made of random tokens.",
     )
     scoring_path: Path | None = setting(
         None,

@@ -73,7 +73,8 @@ def _made(kind: str, config: Mapping[str, Any]) -> Any:
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
         known = {key: value for key, value in config.items() if key not in _OF_LIBRARY}
-        text: Any = CLIPTextConfig(**known, attn_implementation="sdpa")
+        known["attn_implementation"] = "sdpa"
+        text = CLIPTextConfig(**known)
         return (CLIPTextModel if kind == CLIP1 else CLIPTextModelWithProjection)(text)
     from diffusers import AutoencoderKL, UNet2DConditionModel
 

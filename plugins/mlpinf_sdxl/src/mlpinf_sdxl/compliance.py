@@ -6,15 +6,14 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.hashing import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
-    import numpy.typing as npt
 
     from mlpinf_sdxl.answers import Answers
     from mlpinf_sdxl.samples import CaptionSamples
@@ -40,13 +39,13 @@ def save(answers: Answers, samples: CaptionSamples, folder: Path) -> None:
 
     Where the data set has no such samples, its first ones are written.
     """
-    wanted = set(INDICES if len(samples) > max(INDICES) else range(_SHOWN))
-    pictures = {}
+    wanted: set[int] = set(INDICES if len(samples) > max(INDICES) else range(_SHOWN))
+    pictures: dict[int, npt.NDArray[np.uint8]] = {}
     for entry, row in zip(answers.entries, answers.rows, strict=True):
         if int(row) in wanted:
             pictures[int(row)] = answers.image(int(entry), int(row))
     folder.mkdir(exist_ok=True)
-    order = [index for index in INDICES if index in pictures] or sorted(pictures)
+    order: list[int] = [index for index in INDICES if index in pictures] or sorted(pictures)
     for index in order:
         write_atomically(folder / f"{index}.png", png(pictures[index]))
     lines = [f"{index}  {samples.captions[index]}\n" for index in order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,12 +12,11 @@ from mlpinf_core.errors import ConfigurationError, IntegrityError
 from mlpinf_core.hashing import sha256_of
 from mlpinf_core.vocabulary import Variant
 from mlpinf_sdxl import benchmarks, captions, tiny
+from mlpinf_sdxl.full_model import CLIP1
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.tokens import ClipTokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from mlpinf_core.context import Run
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 _TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
 _FILES: Final = ("vocab.json", "merges.txt", "tokenizer_config.json")
 _ARTIFACT: Final = "sdxl-tokens"
+_FULL_ONLY: Final = (
+    "data_path",
+    "model_path",
+    "latents_path",
+    "scoring_path",
+    "random_weights",
+)
+"""Settings that make no sense for the tiny variant."""
 _LATENTS: Final = {Variant.TINY: (1, 4, 16, 16), Variant.FULL: (1, 4, 128, 128)}
 
 
@@ -40,7 +48,18 @@ class DataSet:
     latents: Path
 
 
-def dataset(run: Run) -> DataSet:
+@attrs.frozen
+class RandomData:
+    """In place of files: random numbers.
+
+    Attributes:
+        seed: of them.
+    """
+
+    seed: int
+
+
+def dataset(run: Run) -> DataSet | RandomData:
     """The files of the run's variant.
 
     Raises:
@@ -50,26 +69,22 @@ def dataset(run: Run) -> DataSet:
     """
     settings: benchmarks.SdxlSettings = run.config.benchmark
     if run.workload.variant is Variant.TINY:
-        for key in ("data_path", "model_path", "latents_path", "tokenizer_path", "scoring_path"):
+        for key in _FULL_ONLY:
             if getattr(settings, key) is not None:
                 raise ConfigurationError(
                     "the tiny variant brings its own files",
                     where=f"benchmark.{key}",
                     remedy=f"leave benchmark.{key} out, or run the full variant",
                 )
-        if settings.weights == "random":
-            raise ConfigurationError(
-                "the tiny variant has weights of its own",
-                where="benchmark.weights",
-                remedy="leave benchmark.weights out, or run the full variant",
-            )
         return DataSet(tiny.folder() / "captions.tsv", tiny.folder() / "latents.npy")
+    if settings.random_weights is not None:
+        return RandomData(settings.random_weights)
     given = settings.data_path
     found = run.fetch(benchmarks.CAPTIONS) if given is None else captions.find(given)
     return DataSet(found, run.fetch(benchmarks.LATENTS))
 
 
-def preprocessed(run: Run, data: DataSet) -> CaptionSamples:
+def preprocessed(run: Run, data: DataSet | RandomData) -> CaptionSamples:
     """The captions, tokenised for both encoders.
 
     Raises:
@@ -77,21 +92,30 @@ def preprocessed(run: Run, data: DataSet) -> CaptionSamples:
         IntegrityError: there are too many captions or too few, or the latents are for images of
             another size.
     """
+    if isinstance(data, RandomData):
+        return random_samples(run.rules.dataset_size, data.seed)
     texts = captions.read(data.captions)
     _require_count(run, len(texts), data.captions)
     latents = read_latents(data.latents, _LATENTS[run.workload.variant])
-    pipeline = pipeline_folder(run)
-    tokenizers = pipeline or run.config.benchmark.tokenizer_path
-    first, second = _tokens(run, data.captions, texts, tokenizers)
+    pipeline = _pipeline(run)
+    first, second = _tokens(run, data.captions, texts, pipeline)
     return CaptionSamples(tuple(texts), first, second, latents, pipeline)
 
 
-def pipeline_folder(run: Run) -> Path | None:
-    """The pipeline's folder: the package's own, the user's, or fetched; None for random weights."""
+def random_samples(count: int, seed: int) -> CaptionSamples:
+    """Samples of the full variant that are random numbers, for measuring without any file."""
+    rng = np.random.default_rng(seed)
+    start, end = CLIP1["bos_token_id"], CLIP1["eos_token_id"]
+    ids = rng.integers(0, start, size=(count + 1, CLIP1["max_position_embeddings"]))
+    ids[:, 0], ids[:, -1] = start, end
+    latents = rng.standard_normal(_LATENTS[Variant.FULL], np.float32)
+    return CaptionSamples(("random tokens",) * count, ids, ids.copy(), latents, None)
+
+
+def _pipeline(run: Run) -> Path:
+    """The pipeline's folder: the package's own, the user's, or fetched."""
     if run.workload.variant is Variant.TINY:
         return tiny.pipeline()
-    if run.config.benchmark.weights == "random":
-        return None
     return run.fetch(benchmarks.SDXL)
 
 
@@ -116,7 +140,8 @@ def read_latents(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
             where=str(path),
             remedy="give the reference's latents.npy",
         )
-    return found
+    latents: npt.NDArray[np.float32] = found
+    return latents
 
 
 def _require_count(run: Run, found: int, where: Path) -> None:
@@ -126,18 +151,16 @@ def _require_count(run: Run, found: int, where: Path) -> None:
         raise IntegrityError(
             f"the data set has {found} captions, and the rules ask for {wanted}",
             where=str(where),
-            remedy="set benchmark.data_path to the folder of the reference's captions.tsv, or leave "
-            "it out",
+            remedy="set benchmark.data_path to the folder of the reference's captions.tsv, or "
+            "leave it out",
         )
 
 
 def _tokens(
-    run: Run, source: Path, texts: list[str], tokenizers: Path | None
+    run: Run, source: Path, texts: list[str], pipeline: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The ids of captions and, in the last row, of the negative prompt; of both tokenizers."""
-    if tokenizers is None:
-        return _random_tokens(len(texts) + 1)
-    folders = [tokenizers / name for name in _TOKENIZERS]
+    folders = [pipeline / name for name in _TOKENIZERS]
     made = [ClipTokenizer.of_folder(folder) for folder in folders]
 
     def make(directory: Path) -> None:
@@ -159,12 +182,3 @@ def _tokens(
     )
     first, second = (np.load(artifact.path / f"{name}.npy") for name in _TOKENIZERS)
     return first, second
-
-
-def _random_tokens(rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    from mlpinf_sdxl.full_model import CLIP1
-
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, CLIP1["bos_token_id"], size=(rows, CLIP1["max_position_embeddings"]))
-    ids[:, 0], ids[:, -1] = CLIP1["bos_token_id"], CLIP1["eos_token_id"]
-    return ids, ids.copy()

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import Tensor
 
     from mlpinf_sdxl.schedule import Schedule
 
@@ -161,9 +160,7 @@ class Denoiser:
         torch.cuda.current_stream().wait_stream(stream)
         self._step.zero_()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
-            graph, pool=pool, stream=stream, capture_error_mode="thread_local"
-        ):
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self.step()
         self._graph = graph
         return graph.pool()

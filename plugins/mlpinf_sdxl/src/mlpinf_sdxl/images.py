@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mlpinf_core.errors import BackendError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.logs.accuracy import AccuracyLog
     from mlpinf_core.protocols import NotGraded, Sut
-    from mlpinf_sdxl.data import DataSet
+    from mlpinf_sdxl.data import DataSet, RandomData
     from mlpinf_sdxl.samples import CaptionSamples
     from mlpinf_sdxl.torch_backend import TorchBackend
 
@@ -32,7 +32,7 @@ def backends() -> Sequence[BackendInfo]:
 
 
 @hookimpl
-def dataset(run: Run) -> DataSet:
+def dataset(run: Run) -> DataSet | RandomData:
     """The captions, and the latents that every image starts from."""
     from mlpinf_sdxl import data
 
@@ -40,7 +40,7 @@ def dataset(run: Run) -> DataSet:
 
 
 @hookimpl
-def preprocess(run: Run, dataset: DataSet) -> CaptionSamples:
+def preprocess(run: Run, dataset: DataSet | RandomData) -> CaptionSamples:
     """The captions, tokenised for both encoders."""
     from mlpinf_sdxl import data
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from mlpinf_core.errors import ConfigurationError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
 
 _WANTED: Final = {
     "beta_schedule": "scaled_linear",

@@ -6,6 +6,7 @@ unit vectors that lie close together.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -32,7 +33,7 @@ class Scorer(nn.Module):
         super().__init__()
         widths = (3, 16, 32, 48, 64)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
                 nn.GroupNorm(8, after),
@@ -42,7 +43,10 @@ class Scorer(nn.Module):
         self.eye = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * widths[-1], WIDTH))
         self.words = nn.Embedding(vocabulary, 24)
         self.reader = nn.Sequential(
-            nn.Linear(24 * tokens, 192), nn.SiLU(), nn.Linear(192, 192), nn.SiLU(),
+            nn.Linear(24 * tokens, 192),
+            nn.SiLU(),
+            nn.Linear(192, 192),
+            nn.SiLU(),
             nn.Linear(192, WIDTH),
         )
         self.scale = nn.Parameter(torch.tensor(2.5))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mlpinf_core.errors import BackendError
@@ -17,16 +18,15 @@ from mlpinf_sdxl import checkpoint, denoising, full_model
 from mlpinf_sdxl.checkpoint import CLIP1, CLIP2, UNET, VAE, Modules
 from mlpinf_sdxl.denoising import Denoiser, Pictures, Text
 from mlpinf_sdxl.images import checked
+from mlpinf_sdxl.samples import CaptionSamples
+from mlpinf_sdxl.schedule import Schedule
+from mlpinf_sdxl.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
     from torch import Tensor
 
-    from mlpinf_sdxl.samples import CaptionSamples
-    from mlpinf_sdxl.schedule import Schedule
-    from mlpinf_sdxl.torch_settings import TorchSettings
 
 _FULL: Final = {
     CLIP1: full_model.CLIP1,

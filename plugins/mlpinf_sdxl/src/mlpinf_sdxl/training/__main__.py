@@ -110,7 +110,7 @@ def trained_encoders(work: Path) -> text.Encoders:
     first, second = text.encoders()
     first.load_state_dict(state["clip1"])
     second.load_state_dict(state["clip2"])
-    return first.eval(), second.eval()
+    return first.train(mode=False), second.train(mode=False)
 
 
 if __name__ == "__main__":

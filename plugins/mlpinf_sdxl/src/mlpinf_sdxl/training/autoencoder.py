@@ -64,7 +64,8 @@ def standardise(model: AutoencoderKL, images: Tensor) -> None:
     in, so the images that come out stay as they are.
     """
     model.eval()
-    latents = torch.cat([model.encode(part).latent_dist.mean for part in images.split(32)])
+    parts = torch.split(images, 32)
+    latents = torch.cat([model.encode(part).latent_dist.mean for part in parts])
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     into, out_of = model.quant_conv, model.post_quant_conv
     count = len(mean)

@@ -7,7 +7,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from mlpinf_sdxl.training import scenes
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from torch import Tensor, nn
 
     from mlpinf_sdxl.training.scenes import Scene

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlpinf_sdxl import tiny_model
 from mlpinf_sdxl.training import text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from diffusers import AutoencoderKL
-    from torch import Tensor
 
     from mlpinf_sdxl.tokens import ClipTokenizer
     from mlpinf_sdxl.training.scenes import Scene

@@ -54,7 +54,7 @@ def train(among: Sequence[Scene], tokenizer: ClipTokenizer, steps: int, out: Pat
         loss = functional.cross_entropy(likeness, wanted)
         loss = (loss + functional.cross_entropy(likeness.T, wanted)) / 2
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         average.add(model)
         if progress(step, float(loss.detach())):

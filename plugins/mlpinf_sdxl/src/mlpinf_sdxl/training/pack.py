@@ -61,8 +61,8 @@ def pipeline(work: Path, out: Path) -> None:
     clip1, clip2 = trained_encoders(work)
     whole = StableDiffusionXLPipeline(
         vae=vae.half(),
-        text_encoder=clip1.half(),
-        text_encoder_2=clip2.half(),
+        text_encoder=clip1.to(torch.float16),
+        text_encoder_2=clip2.to(torch.float16),
         tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"),
         tokenizer_2=CLIPTokenizer.from_pretrained(out / "tokenizer_2"),
         unet=unet.half(),

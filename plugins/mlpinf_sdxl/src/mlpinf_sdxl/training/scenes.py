@@ -98,9 +98,7 @@ ATTRIBUTE_SIZES: Final = (
 
 def every_scene() -> list[Scene]:
     """All scenes there are, in a fixed order."""
-    things = [
-        Thing(*chosen) for chosen in itertools.product(list(SIZES), list(COLOURS), SHAPES)
-    ]
+    things = [Thing(*chosen) for chosen in itertools.product(list(SIZES), list(COLOURS), SHAPES)]
     return [
         Scene(first, relation, second)
         for first in things
@@ -110,9 +108,7 @@ def every_scene() -> list[Scene]:
 
 
 def parted() -> tuple[list[Scene], list[Scene]]:
-    """All scenes but the benchmark's, to train on, and the benchmark's 64, which training never
-    sees.
-    """
+    """Scenes to train on, and the benchmark's 64, which training never sees."""
     scenes = every_scene()
     chosen = np.random.default_rng(64).permutation(len(scenes))[:BENCHMARK]
     held = set(chosen.tolist())
@@ -128,7 +124,7 @@ def parse(caption: str) -> Scene:
     """
     words = caption.split()
     relation = " ".join(words[4:-4])
-    if len(words) < 9 or relation not in RELATIONS:  # noqa: PLR2004  (a thing is four words)
+    if len(words) < 9 or relation not in RELATIONS:
         raise ValueError(f"no scene is described by {caption!r}")
     scene = Scene(Thing(*words[1:4]), relation, Thing(*words[-3:]))
     if scene.caption != caption:
@@ -196,13 +192,16 @@ def _distance(
 ) -> npt.NDArray[np.float32]:
     """About how far pixels lie outside a shape; negative inside."""
     if shape == "circle":
-        return np.hypot(x, y) - radius
+        return np.hypot(x, y) - np.float32(radius)
     if shape == "square":
-        return np.maximum(abs(x), abs(y)) - 0.86 * radius
+        square: npt.NDArray[np.float32] = np.maximum(abs(x), abs(y)) - np.float32(0.86 * radius)
+        return square
     if shape == "triangle":
         sides = abs(x) * np.float32(np.sqrt(0.8)) - (y + radius) * np.float32(np.sqrt(0.2))
-        return np.maximum(sides, y - 0.8 * radius)
+        triangle: npt.NDArray[np.float32] = np.maximum(sides, y - np.float32(0.8 * radius))
+        return triangle
     arm = np.float32(0.34 * radius)
     upright = np.maximum(abs(x) - arm, abs(y) - radius)
     level = np.maximum(abs(y) - arm, abs(x) - radius)
-    return np.minimum(upright, level)
+    cross: npt.NDArray[np.float32] = np.minimum(upright, level)
+    return cross

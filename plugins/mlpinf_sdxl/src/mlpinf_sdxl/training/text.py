@@ -73,14 +73,14 @@ def train(
         at_end = states[torch.arange(len(states)), end]
         loss = _wrong(heads[0](pooled), wanted) + _wrong(heads[1](at_end), wanted)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if progress(step, float(loss.detach())):
             save({"clip1": models[0].state_dict(), "clip2": models[1].state_dict()}, out)  # type: ignore[dict-item]
 
 
 def _wrong(answers: Tensor, wanted: Tensor) -> Tensor:
-    parts = answers.split(list(scenes.ATTRIBUTE_SIZES), dim=1)
+    parts = answers.split(list(scenes.ATTRIBUTE_SIZES), dim=1)  # type: ignore[no-untyped-call]
     return torch.stack(
         [functional.cross_entropy(part, wanted[:, place]) for place, part in enumerate(parts)]
     ).sum()
