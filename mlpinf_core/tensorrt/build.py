@@ -155,6 +155,10 @@ def _bindings(network: Any) -> tuple[Binding, ...]:
     )
 
 
+_TELLING = 3
+"""Phases of so few steps pass in a moment."""
+
+
 def _monitor(trt: Any, progress: Callable[[str, int, int], None]) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # known now only
         def __init__(self) -> None:
@@ -166,7 +170,9 @@ def _monitor(trt: Any, progress: Callable[[str, int, int], None]) -> Any:
             self._steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            progress(phase_name, step + 1, self._steps.get(phase_name, step + 1))
+            steps = self._steps.get(phase_name, 0)
+            if steps > _TELLING:
+                progress(phase_name, step + 1, steps)
             return True
 
         def phase_finish(self, phase_name: str) -> None:

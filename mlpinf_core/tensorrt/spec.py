@@ -1,4 +1,4 @@
-"""What an engine is built with: profile, target, precision, flags. All of it decides its content."""
+"""What an engine is built with: profile, target, precision, flags. All of it decides the result."""
 
 from __future__ import annotations
 

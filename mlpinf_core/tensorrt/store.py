@@ -170,15 +170,14 @@ def built(
         graph.mkdir()
         announce(f"exporting {spec.name}", 0, 0)
         onnx = export(graph)
+        announce(f"building {spec.name}", 0, 0)
         started = time.monotonic()
         result = build(
             flavour,
             onnx,
             spec,
             timing_cache=timing.read_bytes() if timing.exists() else b"",
-            progress=lambda phase, done, total: announce(
-                f"building {spec.name}: {phase}", done, total
-            ),
+            progress=lambda _, done, total: announce(f"building {spec.name}", done, total),
         )
         for file in graph.iterdir():
             file.unlink()

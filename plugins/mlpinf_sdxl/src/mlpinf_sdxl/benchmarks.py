@@ -12,11 +12,13 @@ from mlpinf_core.benchmark import BackendInfo, Benchmark, FolderSource, Source, 
 from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
+from mlpinf_sdxl.tensorrt_settings import TensorRtSettings
 from mlpinf_sdxl.tiny import SAMPLES
 from mlpinf_sdxl.torch_settings import TorchSettings
 
 NAME: Final = "stable-diffusion-xl"
 TORCH: Final = "torch"
+TENSORRT: Final = "tensorrt"
 
 NEGATIVE_PROMPT: Final = "normal quality, low quality, worst quality, low res, blurry, nsfw, nude"
 """The reference's, one for every sample."""
@@ -178,7 +180,7 @@ def benchmark() -> Benchmark:
 
 
 def all_backends() -> list[BackendInfo]:
-    """PyTorch."""
+    """PyTorch and TensorRT."""
     return [
         BackendInfo(
             name=TORCH,
@@ -186,5 +188,16 @@ def all_backends() -> list[BackendInfo]:
             summary="PyTorch with diffusers' modules, on a CPU or a CUDA device",
             settings=TorchSettings,
             requires={"torch": "torch", "diffusers": "diffusers", "transformers": "transformers"},
-        )
+        ),
+        BackendInfo(
+            name=TENSORRT,
+            benchmarks=(NAME,),
+            summary="TensorRT's engines in the same loop, on a CUDA device",
+            settings=TensorRtSettings,
+            requires={
+                "cuda": "mlpinf-sdxl[tensorrt]",
+                "onnx": "mlpinf-sdxl[tensorrt]",
+                "onnxscript": "mlpinf-sdxl[tensorrt]",
+            },
+        ),
     ]

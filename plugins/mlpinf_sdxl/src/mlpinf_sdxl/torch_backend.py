@@ -20,7 +20,6 @@ from mlpinf_sdxl.denoising import Denoiser, Pictures, Text
 from mlpinf_sdxl.images import checked
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.schedule import Schedule
-from mlpinf_sdxl.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +80,7 @@ class TorchBackend:
     samples: CaptionSamples
     schedule: Schedule
     guidance: float
-    settings: TorchSettings
+    settings: Any
     device: torch.device
     precision: Precision
     max_batch_size: int

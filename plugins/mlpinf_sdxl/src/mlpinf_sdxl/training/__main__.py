@@ -35,7 +35,7 @@ class Recipe:
 
     autoencoder: int = 800
     text: int = 400
-    scorer: int = 600
+    scorer: int = 1500
     images: int = 20_000
     batch: int = 32
     denoiser: int = 6000
