@@ -85,7 +85,7 @@ def build(
             where=str(onnx),
         )
     config = _config(flavour, builder, network, spec)
-    cache = config.create_timing_cache(timing_cache)
+    cache = config.create_timing_cache(timing_cache) if flavour.measures else None
     if cache is not None:
         config.set_timing_cache(cache, True)
     monitor = _monitor(trt, progress) if progress else None
@@ -94,8 +94,7 @@ def build(
     serialised = builder.build_serialized_network(network, config)
     if serialised is None:
         raise flavour.failed(f"TensorRT could not build the engine {spec.name}", where=str(onnx))
-    learnt = config.get_timing_cache()
-    kept = bytes(learnt.serialize()) if learnt is not None else b""
+    kept = b"" if cache is None else bytes(config.get_timing_cache().serialize())
     return Built(bytes(serialised), _bindings(network), kept)
 
 

@@ -80,6 +80,11 @@ class Flavour:
         """Whether it builds for GPUs that are not there."""
         return self.name == RTX
 
+    @property
+    def measures(self) -> bool:
+        """Whether it times kernels while it builds, and remembers how long they took."""
+        return self.name == DATACENTER
+
     def failed(self, what: str, **parts: str) -> BackendError:
         """An error with what the library said about it."""
         said = self.errors.take()
