@@ -148,7 +148,7 @@ class PinnedArray:
         size = int(np.prod(shape)) * kind.itemsize
         address = int(checked(cuda().cudaMallocHost(max(1, size))))
         raw = (ctypes.c_ubyte * size).from_address(address)
-        return cls(np.frombuffer(raw, kind).reshape(shape), address)
+        return cls(np.frombuffer(memoryview(raw), kind).reshape(shape), address)
 
     def to_device(self, target: int, stream: Stream) -> None:
         """Copy all of it to an address on the device, in a stream's turn."""

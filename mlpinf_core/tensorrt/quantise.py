@@ -158,7 +158,7 @@ class _Writer:
         self._graph.initializer.append(
             helper.make_tensor(zero, kind, scales.shape, zeros, raw=True)
         )
-        more = {} if axis is None else {"axis": axis}
+        more: dict[str, Any] = {} if axis is None else {"axis": axis}
         for operator, before, after in (
             ("QuantizeLinear", name, f"{name}_quantised"),
             ("DequantizeLinear", f"{name}_quantised", out),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -63,6 +63,10 @@ class Range:
         )
 
 
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
 @attrs.frozen
 class EngineSpec:
     """An engine to build.
@@ -88,7 +92,7 @@ class EngineSpec:
         ),
     )
     workspace: int | None = None
-    flags: tuple[str, ...] = attrs.field(default=(), converter=lambda names: tuple(sorted(names)))
+    flags: tuple[str, ...] = attrs.field(default=(), converter=_sorted)
 
     def inputs(self) -> Mapping[str, Any]:
         """Plain values that decide what comes out, for the artifact's key."""
