@@ -141,10 +141,12 @@ def _tiny() -> VariantSpec:
     )
 
 
-TINY_ADHERENCE: Final = (80.0, 100.0)
-"""Band of the tiny variant's prompt adherence, in per cent."""
-TINY_DRIFT: Final = 1.5
-"""How far its images may be from the reference's, in 255ths of the brightness."""
+TINY_ADHERENCE: Final = (87.0, 97.0)
+"""Band of the tiny variant's prompt adherence, in per cent: the reference reaches 92.1875, and so
+does bfloat16."""
+TINY_DRIFT: Final = 1.0
+"""How far its images may be from the reference's, in 255ths of the brightness: 0.13 in float32 (the
+reference's copies are rounded), 0.47 in bfloat16, 1.85 with half of the steps."""
 
 
 def _full() -> VariantSpec:

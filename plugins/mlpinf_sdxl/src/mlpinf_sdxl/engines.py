@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlpinf_core.context import Run
+    from mlpinf_core.hashing import JSON
     from mlpinf_core.tensorrt.flavour import Flavour
     from mlpinf_sdxl.exporting import Export
     from mlpinf_sdxl.samples import CaptionSamples
@@ -116,7 +117,7 @@ def _engine(
         level=settings.level,
         flags=settings.builder_flags,
     )
-    source = {**_hashes(run, folder, export), "export": exporting.VERSION}
+    source: dict[str, JSON] = {**_hashes(run, folder, export), "export": exporting.VERSION}
     return built(run.store, flavour, spec, source, write, progress, target=target)
 
 
