@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import torch
+    from torch import Tensor
 
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
     from mlpinf_rgat.graph import Graph
+    from mlpinf_rgat.model import Rgat
+    from mlpinf_rgat.sampler import Sample
     from mlpinf_rgat.sharing import Share
 
 _WARM_UP: Final = 64
@@ -78,6 +82,11 @@ class TorchBackend:
         dtype = getattr(torch, settings.precision)
         model = model.to(device=self._device, dtype=dtype).requires_grad_(False)
         self._model = model
+        self._fused = settings.fused and can_fuse(model, self._device)
+        if self._fused:
+            from mlpinf_rgat.cuda.network import Network
+
+            self._network = Network(model, self._benchmark.fanouts)
         self._csc = csc_tensors(
             self._graph, self._device if settings.graph_on == "device" else host
         )
@@ -110,8 +119,7 @@ class TorchBackend:
                 sample = local.sampler.sample(papers)
                 if papers_on != self._device:
                     sample = sample.to(self._device)
-                scores = self._model(self._features.gather(sample.inputs), sample.blocks)
-                classes = scores.argmax(1, keepdim=True)
+                classes = self._scores(sample).argmax(1, keepdim=True)
                 answer: npt.NDArray[np.int64] = classes.cpu().numpy()
         return Outputs(answer)
 
@@ -121,13 +129,25 @@ class TorchBackend:
         self._csc = []
         self._features = None  # type: ignore[assignment]
 
+    def _scores(self, sample: Sample) -> Tensor:
+        """[seeds, classes]."""
+        if self._fused:
+            return self._network(self._features.tables(sample.inputs), sample.blocks)
+        scores: Tensor = self._model(self._features.gather(sample.inputs), sample.blocks)
+        return scores
+
     def _of_thread(self) -> Any:
         """The calling thread's own sampler, and its own stream on a GPU."""
         import contextlib
 
         import torch
 
+        from mlpinf_rgat import drawing
         from mlpinf_rgat.sampler import Sampler
+
+        draw = drawing.draw
+        if self._fused and self._csc[0].indptr.is_cuda:
+            from mlpinf_rgat.cuda.drawing import draw
 
         local = self._local
         if not hasattr(local, "sampler"):
@@ -136,6 +156,7 @@ class TorchBackend:
                 self._graph.description.nodes,
                 self._benchmark.fanouts,
                 self._benchmark.sampling_seed,
+                draw,
             )
             if self._device.type == "cuda":
                 stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
@@ -164,6 +185,17 @@ class TorchBackend:
                 where=str(self._weights),
                 remedy="set benchmark.model_path to the checkpoint of this graph",
             )
+
+
+def can_fuse(model: Rgat, device: torch.device) -> bool:
+    """Whether the kernels for CUDA devices can compute a model there."""
+    from mlpinf_core.benchmark import is_installed
+
+    if device.type != "cuda" or not is_installed("triton"):
+        return False
+    from mlpinf_rgat.cuda.attending import HEADS
+
+    return all(layer.heads == HEADS for layer in model.layers)
 
 
 def _device(kind: str, number: int) -> Any:
