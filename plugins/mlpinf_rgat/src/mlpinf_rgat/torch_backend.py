@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
     from mlpinf_rgat.graph import Graph
     from mlpinf_rgat.model import Rgat
-    from mlpinf_rgat.sampler import Sample
+    from mlpinf_rgat.sampler import CscTensors, Sample
     from mlpinf_rgat.sharing import Share
+    from mlpinf_rgat.store import FeatureStore
 
 _WARM_UP: Final = 64
 
@@ -69,16 +70,12 @@ class TorchBackend:
         """
         import torch
 
-        from mlpinf_rgat import checkpoint
-        from mlpinf_rgat.store import FeatureStore, csc_tensors
-
         settings = self._settings
         host = torch.device("cpu")
         self._device = _device(settings.device, self._number)
         if settings.device == "cpu":
             torch.set_num_threads(self._threads)
-        model: Any = checkpoint.load(self._weights)
-        self._check(model)
+        model = self._read_model()
         dtype = getattr(torch, settings.precision)
         model = model.to(device=self._device, dtype=dtype).requires_grad_(False)
         self._model = model
@@ -87,12 +84,30 @@ class TorchBackend:
             from mlpinf_rgat.cuda.network import Network
 
             self._network = Network(model, self._benchmark.fanouts)
-        self._csc = csc_tensors(
-            self._graph, self._device if settings.graph_on == "device" else host
-        )
+        self._csc = self._place_edges(self._device if settings.graph_on == "device" else host)
         held = self._device if settings.features_on == "device" else host
-        self._features = FeatureStore(self._graph, held, self._device, dtype)
+        self._features = self._place_features(held, dtype)
         self._papers = torch.from_numpy(self._graph.validation)
+
+    def _read_model(self) -> Any:
+        """The network with the checkpoint's weights, float32, which fits the graph."""
+        from mlpinf_rgat import checkpoint
+
+        model: Any = checkpoint.load(self._weights)
+        self._check(model)
+        return model
+
+    def _place_edges(self, where: torch.device) -> list[CscTensors]:
+        """The graph's edges, for the sampler."""
+        from mlpinf_rgat.store import csc_tensors
+
+        return csc_tensors(self._graph, where)
+
+    def _place_features(self, held: torch.device, dtype: torch.dtype) -> FeatureStore:
+        """The graph's features, for the model."""
+        from mlpinf_rgat.store import FeatureStore
+
+        return FeatureStore(self._graph, held, self._device, dtype)
 
     def warm_up(self) -> None:
         """Two small batches."""

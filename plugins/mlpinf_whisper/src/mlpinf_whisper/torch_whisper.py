@@ -8,17 +8,22 @@ Queries, keys and values are one matrix product, and the queries' scale is part 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import torch
 from torch.nn import functional
 
+from mlpinf_core.benchmark import is_installed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transformers import WhisperForConditionalGeneration
 
+_Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 _VOCABULARY_MULTIPLE: Final = 64
 """The vocabulary is padded to it: matrix products of odd widths take slower kernels."""
 
@@ -111,11 +116,6 @@ def _attend(
     """
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
     return mixed.transpose(1, 2).flatten(-2)
-
-
-def _attend_to_clips(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Attention to encoded clips: most of what a step reads, as each row reads all its clip."""
-    return _attend(query, key, value)
 
 
 class Encoder:
@@ -214,6 +214,7 @@ class Decoder:
         self.vocabulary = len(embeddings)
         padding = -self.vocabulary % _VOCABULARY_MULTIPLE
         self._embeddings = functional.pad(embeddings, (0, 0, 0, padding))
+        self._attend_one = _one_query_attention(self.device)
 
     def _layer(self, weights: Mapping[str, torch.Tensor], name: str) -> _DecoderLayer:
         own = _Attention.named(weights, f"{name}.self_attn", self._heads)
@@ -277,8 +278,7 @@ class Decoder:
         """
         rows = len(tokens)
         x = functional.embedding(tokens, self._embeddings) + self._positions[positions]
-        later = torch.arange(length, device=x.device) > positions[:, None]
-        mask = x.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        attend, attend_to_clips = self._attentions(x, positions, length)
         for index, layer in enumerate(self._layers):
             keys, values = cache.keys[index, :rows], cache.values[index, :rows]
             query, key, value = (
@@ -287,11 +287,36 @@ class Decoder:
             )
             keys.index_copy_(2, positions, key)
             values.index_copy_(2, positions, value)
-            mixed = _attend(query, keys[:, :, :length], values[:, :, :length], mask)
+            mixed = attend(query, keys[:, :, :length], values[:, :, :length])
             x = x + layer.self_out.linear(mixed)
             query = _heads(layer.cross_query.linear(layer.cross_norm.norm(x)), self._heads)
-            mixed = _attend_to_clips(
+            mixed = attend_to_clips(
                 query, cache.cross_keys[index, :rows], cache.cross_values[index, :rows]
             )
             x = layer.feed_forward(x + layer.cross_out.linear(mixed))
         return functional.linear(self._norm.norm(x[:, -1]), self._embeddings, suppression)
+
+    def _attentions(
+        self, x: torch.Tensor, positions: torch.Tensor, length: int
+    ) -> tuple[_Attend, _Attend]:
+        """How a pass attends to the tokens before, and to encoded clips.
+
+        Args:
+            x: [rows, n, width], of the tokens that are passed over.
+            positions: int64 [n], theirs.
+            length: of the cache that is looked at.
+        """
+        if self._attend_one is not None and x.shape[1] == 1:
+            return functools.partial(self._attend_one, last=positions), self._attend_one
+        later = torch.arange(length, device=x.device) > positions[:, None]
+        mask = x.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        return functools.partial(_attend, mask=mask), _attend
+
+
+def _one_query_attention(device: torch.device) -> Callable[..., torch.Tensor] | None:
+    """The kernel for steps of one token; None where there is no CUDA device or no Triton."""
+    if device.type != "cuda" or not is_installed("triton"):
+        return None
+    from mlpinf_whisper import one_query
+
+    return one_query.attend

@@ -52,7 +52,9 @@ def attend(
     )  # fmt: skip
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize_on_alignment=["sources", "starts", "counts"]  # views of larger arrays
+)
 def _attend(
     values, ids, sources, starts, counts, sent, received, out,
     sent_stride, received_stride, head_stride, row_stride, inverse_scale,

@@ -40,7 +40,10 @@ def draw(
     return counts, sources
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["count", "stream", "mixed_stream"],  # or each would be compiled for anew
+    do_not_specialize_on_alignment=["nodes"],
+)
 def _draw(
     nodes, begins, degrees, ends, indices, sources, count, stream, mixed_stream,
     FANOUT: tl.constexpr, SLOTS: tl.constexpr, NODES: tl.constexpr,

@@ -43,7 +43,9 @@ def scores(table: Table, vectors: Tensor) -> Tensor:
     return out
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["count"], do_not_specialize_on_alignment=["ids"]
+)
 def _scores(
     values, ids, vectors, out, count, inverse_scale,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, PART: tl.constexpr,
