@@ -27,7 +27,7 @@ TARGET = 40_000.0
 LEAST_EFFICIENCY = 0.97
 BATCH = 4096
 REPLICAS = 3
-BATCHES = 192
+BATCHES = 200
 
 
 def backend(papers: int, *, toy: bool, replicas: int = REPLICAS, **more: Any) -> RandomRgat:
@@ -144,7 +144,7 @@ def through(direct: float, papers: int, batch: int, batches: int, *, toy: bool) 
     found = throughout.offline(
         plugin.RGAT, batch * batches, f"benchmark.papers={papers}",
         f"benchmark.width={64 if toy else 1024}", f"sut.max_batch_size={batch}",
-        *(f"backend.{text}" for text in where),
+        *(f"backend.{text}" for text in where), toy=toy,
     )  # fmt: skip
     rate = float(found["result_samples_per_second"])
     yield Row("rgat", "R-GAT Offline through LoadGen, samples/s", rate, published.RGAT, TARGET)

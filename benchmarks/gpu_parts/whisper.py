@@ -141,7 +141,7 @@ def through(direct: float, batch: int, batches: int, clips: int, *, toy: bool) -
         plugin.WHISPER, batch * batches, f"benchmark.clips={clips}",
         f"benchmark.toy={'true' if toy else 'false'}", f"sut.max_batch_size={batch}",
         f"benchmark.mean_tokens={published.WHISPER_TOKENS_A_SAMPLE}",
-        f"backend.replicas={REPLICAS}", f"loadgen.performance_sample_count={clips}",
+        f"backend.replicas={REPLICAS}", f"loadgen.performance_sample_count={clips}", toy=toy,
     )  # fmt: skip
     rate = float(found["result_samples_per_second"])
     yield Row("whisper", "whisper large-v3 Offline through LoadGen, samples/s", rate,

@@ -97,9 +97,10 @@ class FeatureStore:
 
     def _table(self, node_type: str, ids: Tensor) -> Table:
         values = self._features[node_type]
-        rows: Tensor | None = ids
+        where = ids.to(self._held)
+        rows: Tensor | None = where
         if self._held != self._device:
-            values, rows = values.index_select(0, ids.to(self._held)).to(self._device), None
+            values, rows = values.index_select(0, where).to(self._device), None
         if not self._bits:
             return Table(values, rows)
         return Table(values.view(torch.float8_e4m3fn), rows, 1.0 / self._scales[node_type])

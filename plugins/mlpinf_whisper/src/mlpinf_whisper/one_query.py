@@ -15,8 +15,8 @@ import triton.language as tl
 if TYPE_CHECKING:
     from torch import Tensor
 
-_KEYS: Final = 64
-"""Keys that a program of the kernel looks at at a time."""
+_KEYS: Final = 32
+"""Keys that a program of the kernel looks at at a time; with 4 warps the fastest on an H200."""
 _WARPS: Final = 4
 _LEAST: Any = tl.constexpr(-1.0e30)
 _LOG2_E: Any = tl.constexpr(1.4426950408889634)
