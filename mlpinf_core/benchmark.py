@@ -42,7 +42,8 @@ class Source:
         setting: dotted key of the setting that says where the user has the file already
             (``benchmark.model_path``); None where there is none.
         unless: dotted key of a setting that, when it has a value, makes this file unnecessary
-            (``benchmark.data_path``, of a folder that is prepared already).
+            (``benchmark.data_path``, of a folder that is prepared already); or several keys, any of
+            which does.
         size_is_estimate: whether the size is only known about.
     """
 
@@ -55,7 +56,7 @@ class Source:
     url: str | None = None
     gated: str | None = None
     setting: str | None = None
-    unless: str | None = None
+    unless: str | tuple[str, ...] | None = None
     size_is_estimate: bool = False
 
     @property
@@ -91,7 +92,8 @@ class FolderSource:
         gated: what to accept on the hub before it lets the user in; None where anybody may.
         setting: dotted key of the setting that says where the user has the folder already; None
             where there is none.
-        unless: dotted key of a setting that, when it has a value, makes this folder unnecessary.
+        unless: dotted key of a setting that, when it has a value, makes this folder unnecessary;
+            or several keys, any of which does.
     """
 
     name: str
@@ -104,7 +106,7 @@ class FolderSource:
     patterns: tuple[str, ...] = ("*",)
     gated: str | None = None
     setting: str | None = None
-    unless: str | None = None
+    unless: str | tuple[str, ...] | None = None
 
     @property
     def hint(self) -> str | None:

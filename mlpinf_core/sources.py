@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ def replacements(spec: VariantSpec, config: Config) -> list[tuple[AnySource, str
         spec: the variant.
         config: its settings, resolved; ``run.backend`` is a proper name.
     """
-    keyed = [(s, s.unless, _value(config, s.unless)) for s in _declared(spec, config) if s.unless]
-    return [(source, key, value) for source, key, value in keyed if value is not None]
+    found = []
+    for source in _declared(spec, config):
+        keys = (source.unless,) if isinstance(source.unless, str) else source.unless or ()
+        given = ((key, value) for key in keys if (value := _value(config, key)) is not None)
+        found += [(source, *first) for first in itertools.islice(given, 1)]
+    return found
 
 
 def local_path(source: AnySource, config: Config) -> Path | None:

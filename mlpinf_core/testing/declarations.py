@@ -209,7 +209,8 @@ def _source_itself(source: AnySource) -> Iterator[str]:
 
 
 def _source_keys(source: AnySource, tables: Mapping[str, type[Any]]) -> Iterator[str]:
-    for key in (source.setting, source.unless):
+    unless = (source.unless,) if isinstance(source.unless, str) else source.unless or ()
+    for key in (source.setting, *unless):
         if key is None:
             continue
         table, _, name = key.partition(".")

@@ -1,0 +1,88 @@
+"""Scoring the tiny variant: do its images show what the captions say, and are they the reference's?
+
+*Adherence* is the share of images that the scorer finds closer to their own captions than to each
+of seven near misses, which differ in one word each; chance is one in eight. *Drift* is how far the
+images are from those of the same pipeline in float32, both reduced to 32 pixels a side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from mlpinf_sdxl import tiny
+from mlpinf_sdxl.scorer import Scorer
+from mlpinf_sdxl.tokens import ClipTokenizer
+from mlpinf_sdxl.training import scenes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+REDUCED: Final = 32
+"""Width and height of the reference's small copies, in pixels."""
+
+
+def score(
+    pictures: Iterable[tuple[int, npt.NDArray[np.uint8]]], captions: Sequence[str]
+) -> Mapping[str, float]:
+    """``ADHERENCE`` in per cent and ``DRIFT`` in 255ths of the brightness.
+
+    Args:
+        pictures: samples and their images.
+        captions: of the whole data set.
+    """
+    reference = np.load(tiny.reference())
+    judge = Judge.load()
+    shown, distances = [], []
+    for sample, image in pictures:
+        shown.append(judge.shows(image, captions[sample]))
+        distances.append(np.abs(reduced(image) - reference[sample]).mean())
+    return {"ADHERENCE": 100 * float(np.mean(shown)), "DRIFT": float(np.mean(distances))}
+
+
+def reduced(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """An image's small copy, float32 [32, 32, 3]: means of its parts."""
+    part = image.shape[0] // REDUCED
+    parts = image.reshape(REDUCED, part, REDUCED, part, 3)
+    small: npt.NDArray[np.float32] = parts.mean((1, 3), dtype=np.float32)
+    return small
+
+
+class Judge:
+    """The scorer, with its tokenizer."""
+
+    def __init__(self, scorer: Scorer, tokenizer: ClipTokenizer) -> None:
+        self._scorer, self._tokenizer = scorer, tokenizer
+
+    @classmethod
+    def load(cls, weights: Path | None = None) -> Judge:
+        """The scorer that ships with the package, or another's weights."""
+        from safetensors.torch import load_file
+
+        from mlpinf_sdxl import tiny_model
+
+        scorer = Scorer(tiny_model.VOCABULARY, tiny_model.TOKENS)
+        state = load_file(weights or tiny.scorer())
+        scorer.load_state_dict({name: value.float() for name, value in state.items()})
+        tokenizer = ClipTokenizer.of_folder(tiny.pipeline() / "tokenizer")
+        return cls(scorer.eval(), tokenizer)
+
+    def shows(self, image: npt.NDArray[np.uint8], caption: str) -> bool:
+        """Whether an image shows a caption rather than any of its near misses.
+
+        Args:
+            image: uint8 [128, 128, 3].
+            caption: of a scene.
+        """
+        import torch
+
+        misses = [scene.caption for scene in scenes.altered(scenes.parse(caption))]
+        rows = torch.from_numpy(self._tokenizer.rows([caption, *misses]))
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+            likeness = self._scorer.captions(rows) @ self._scorer.images(pixels)[0]
+        return int(likeness.argmax()) == 0

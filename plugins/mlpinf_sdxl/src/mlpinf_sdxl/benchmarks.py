@@ -1,0 +1,190 @@
+"""The text to image benchmark: its name, its settings, and what its variants need."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from mlpinf_core.benchmark import BackendInfo, Benchmark, FolderSource, Source, VariantSpec
+from mlpinf_core.config.schema import setting
+from mlpinf_core.rules.model import Limit
+from mlpinf_core.vocabulary import Scenario, Variant
+from mlpinf_sdxl.tiny import SAMPLES
+from mlpinf_sdxl.torch_settings import TorchSettings
+
+NAME: Final = "stable-diffusion-xl"
+TORCH: Final = "torch"
+
+NEGATIVE_PROMPT: Final = "normal quality, low quality, worst quality, low res, blurry, nsfw, nude"
+"""The reference's, one for every sample."""
+
+_OFFICIAL: Final = (
+    "https://raw.githubusercontent.com/mlcommons/inference/"
+    "b66003e10e2db4b8c36a448b0545ec90fcc6e9e9/text_to_image"
+)
+CAPTIONS: Final = Source(
+    name="captions_source.tsv",
+    kind="data",
+    size=862_324,
+    sha256="2eeb95637b30fe5af26dd644bafa7affe4e5472ad0bda32d0feb1bd261280d5e",
+    licence="CC-BY-4.0",
+    url=f"{_OFFICIAL}/coco2014/captions/captions_source.tsv",
+    unless=("benchmark.data_path", "benchmark.random_weights"),
+)
+"""5000 captions of COCO 2014's validation images, in the official order."""
+
+LATENTS: Final = Source(
+    name="latents.npy",
+    kind="data",
+    size=262_272,
+    sha256="78cac10a20ea287f88b5851382e21504a755338d3f8ba8ffd2bcf9e9bf2404f9",
+    licence="Apache-2.0",
+    url=f"{_OFFICIAL}/tools/latents.npy",
+    setting="benchmark.latents_path",
+    unless="benchmark.random_weights",
+)
+"""What every image starts from."""
+
+SDXL: Final = FolderSource(
+    name="stable-diffusion-xl-base-1.0",
+    kind="models",
+    size=13_900_000_000,
+    licence="CreativeML Open RAIL++-M",
+    repository="stabilityai/stable-diffusion-xl-base-1.0",
+    revision="462165984030d82259a11f4367a4eed129e94a7b",
+    requires=("model_index.json", "unet/config.json", "vae/config.json"),
+    patterns=(
+        "model_index.json",
+        "*/*.json",
+        "*/merges.txt",
+        "*/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ),
+    setting="benchmark.model_path",
+    unless="benchmark.random_weights",
+)
+"""The rules' model in float32, as the hub has it."""
+
+_SERVER_MS: Final = 20_000
+"""The rules' latency limit."""
+_P90_QUERIES: Final = 70
+"""Early stopping wants 64 queries at p90 when none is over the limit; some to spare."""
+
+
+@attrs.frozen
+class SdxlSettings:
+    """Settings of the benchmark, the table ``[benchmark]``."""
+
+    steps: int = setting(
+        20,
+        "Denoising steps; 20 as in the reference.",
+        validator=attrs.validators.ge(1),
+    )
+    guidance: float = setting(
+        8.0,
+        "How far to lead away from the negative prompt; 8 as in the reference.",
+        validator=attrs.validators.ge(1),
+    )
+    random_weights: int | None = setting(
+        None,
+        "Seed of random weights, prompts and latents for the full model, in place of any file; it "
+        "computes as fast and its images show nothing, so such a run is for measuring only.",
+    )
+    data_path: Path | None = setting(
+        None, "Folder of captions.tsv, instead of fetching it; full variant only."
+    )
+    model_path: Path | None = setting(
+        None, "Folder of the pipeline in diffusers' layout, instead of fetching it."
+    )
+    latents_path: Path | None = setting(
+        None, "The reference's latents.npy, instead of fetching it; full variant only."
+    )
+    scoring_path: Path | None = setting(
+        None,
+        "Folder of what FID and CLIP score need: val2014.npz, the weights "
+        "pt_inception-2015-12-05-6726825d.pth and ViT-B-32.pt; full variant only.",
+    )
+
+
+def _tiny() -> VariantSpec:
+    p90 = {"target_latency_percentile": 90, "min_query_count": _P90_QUERIES}
+    return VariantSpec(
+        summary=f"a pipeline of 1.9 M parameters, {SAMPLES} captions of drawn scenes, images of "
+        "128 x 128",
+        backend=TORCH,
+        defaults={
+            "loadgen": {"min_duration": 10, "performance_sample_count": SAMPLES},
+            "run": {"hang_timeout": 120},
+            "sut": {"max_batch_size": 8, "max_wait_ms": 5},
+        },
+        scenario_defaults={
+            Scenario.OFFLINE: {"loadgen": {"min_query_count": SAMPLES}},
+            Scenario.MULTI_STREAM: {"loadgen": p90},
+            Scenario.SERVER: {
+                "loadgen": {**p90, "target_latency_ms": _SERVER_MS},
+                "run": {"server_load": 0.4},
+                "sut": {"max_batch_size": 4},
+            },
+        },
+        accuracy={
+            "99": {
+                "ADHERENCE": Limit(lower=TINY_ADHERENCE[0], upper=TINY_ADHERENCE[1]),
+                "DRIFT": Limit(lower=0.0, upper=TINY_DRIFT),
+            }
+        },
+    )
+
+
+TINY_ADHERENCE: Final = (80.0, 100.0)
+"""Band of the tiny variant's prompt adherence, in per cent."""
+TINY_DRIFT: Final = 1.5
+"""How far its images may be from the reference's, in 255ths of the brightness."""
+
+
+def _full() -> VariantSpec:
+    return VariantSpec(
+        summary="Stable Diffusion XL base 1.0 on 5000 captions of COCO 2014, images of 1024 x 1024",
+        backend=TORCH,
+        sources=(CAPTIONS, LATENTS, SDXL),
+        defaults={
+            "sut": {"max_batch_size": 8, "max_wait_ms": 50},
+            "run": {"hang_timeout": 3600},
+        },
+        scenario_defaults={Scenario.SERVER: {"sut": {"max_batch_size": 4}}},
+    )
+
+
+@functools.cache
+def benchmark() -> Benchmark:
+    """The benchmark ``stable-diffusion-xl``."""
+    return Benchmark(
+        name=NAME,
+        summary="text to image, Stable Diffusion XL on COCO captions",
+        variants={Variant.FULL: _full(), Variant.TINY: _tiny()},
+        scenarios=(
+            Scenario.OFFLINE,
+            Scenario.SERVER,
+            Scenario.SINGLE_STREAM,
+            Scenario.MULTI_STREAM,
+        ),
+        settings=SdxlSettings,
+        aliases=("sdxl",),
+        response_dtype="uint8",
+    )
+
+
+def all_backends() -> list[BackendInfo]:
+    """PyTorch."""
+    return [
+        BackendInfo(
+            name=TORCH,
+            benchmarks=(NAME,),
+            summary="PyTorch with diffusers' modules, on a CPU or a CUDA device",
+            settings=TorchSettings,
+            requires={"torch": "torch", "diffusers": "diffusers", "transformers": "transformers"},
+        )
+    ]

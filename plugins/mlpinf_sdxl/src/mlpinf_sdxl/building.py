@@ -1,0 +1,129 @@
+"""Backend and SUT of a run, as its configuration says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core.machine import usable_processors
+from mlpinf_core.vocabulary import Variant
+from mlpinf_sdxl.schedule import Schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlpinf_core.context import Run
+    from mlpinf_core.protocols import Sut
+    from mlpinf_sdxl.samples import CaptionSamples
+    from mlpinf_sdxl.torch_backend import TorchBackend
+    from mlpinf_sdxl.torch_settings import TorchSettings
+
+_VAE_BATCH = 2
+"""Images of the full variant that are decoded at a time: each takes gigabytes for a moment."""
+
+
+def torch_backend(run: Run, samples: CaptionSamples) -> TorchBackend:
+    """The ``torch`` backend of a run.
+
+    Raises:
+        PrerequisiteError: a CUDA device is asked for, and there is none.
+        ConfigurationError: the device does not compute in the type that is asked for.
+        IntegrityError: the pipeline's schedule is not the benchmark's.
+    """
+    import torch
+
+    from mlpinf_sdxl.torch_backend import Precision, TorchBackend
+
+    settings: TorchSettings = run.config.backend
+    device = _device(settings.device)
+    tiny = run.workload.variant is Variant.TINY
+    replicas, threads = _split(run, device)
+    batch = run.config.sut.max_batch_size
+    return TorchBackend(
+        samples=samples,
+        schedule=_schedule(run, samples.pipeline),
+        guidance=run.config.benchmark.guidance,
+        settings=settings,
+        device=torch.device(device),
+        precision=Precision(*_types(settings, device)),
+        max_batch_size=batch,
+        vae_batch_size=settings.vae_batch_size or (batch if tiny else _VAE_BATCH),
+        replicas=replicas,
+        threads=threads,
+    )
+
+
+def make_sut(run: Run, backend: TorchBackend) -> Sut:
+    """Where queries follow each other, the stages of consecutive batches overlap."""
+    from mlpinf_core.suts.inline import InlineSut
+    from mlpinf_core.suts.pipeline import PipelineSut, Stage
+
+    settings = run.config.sut
+    if run.workload.scenario.is_stream:  # one query at a time: there is nothing to overlap it with
+        return InlineSut(run.responder, backend.infer, max_batch_size=settings.max_batch_size)
+    stages = [
+        Stage("text", backend.encode),
+        Stage("denoise", backend.denoise, workers=backend.replicas),
+        Stage("decode", backend.decode),
+        Stage("copy", backend.outputs),
+    ]
+    return PipelineSut(run.responder, stages, settings)
+
+
+def _schedule(run: Run, pipeline: Path | None) -> Schedule:
+    from mlpinf_sdxl.checkpoint import read_json
+
+    steps = run.config.benchmark.steps
+    if pipeline is None:
+        return Schedule.euler(steps)
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    return Schedule.of_config(read_json(path), steps, str(path))
+
+
+def _types(settings: TorchSettings, device: str) -> tuple[str, str]:
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    vae = settings.vae_dtype
+    if vae == "auto":
+        vae = "float32" if dtype == "float16" else dtype
+    for name, chosen in (("dtype", dtype), ("vae_dtype", vae)):
+        if device == "cpu" and chosen == "float16":
+            raise ConfigurationError(
+                "the torch backend does not compute in float16 on a CPU",
+                where=f"backend.{name}",
+                remedy="set it to auto, float32 or bfloat16",
+            )
+    return dtype, vae
+
+
+def _split(run: Run, device: str) -> tuple[int, int]:
+    """Batches that are denoised at the same time, and threads for each.
+
+    The tiny model's small products leave cores idle, so a batch a core is faster than one on all.
+    """
+    settings: TorchSettings = run.config.backend
+    cores = usable_processors()
+    alone = (
+        run.workload.scenario.is_stream
+        or device == "cuda"
+        or run.workload.variant is not Variant.TINY
+    )
+    replicas = settings.replicas or (1 if alone else cores)
+    return replicas, settings.threads or max(1, cores // replicas)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cpu":
+        return wanted
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "auto":
+        return "cpu"
+    raise PrerequisiteError(
+        "PyTorch finds no CUDA device",
+        where="backend.device",
+        remedy="check the driver and that PyTorch was built for CUDA, or set backend.device to cpu",
+    )

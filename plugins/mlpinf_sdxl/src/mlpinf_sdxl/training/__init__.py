@@ -1,0 +1,1 @@
+"""How the tiny variant's weights were made: drawn scenes, their captions, and the training."""
