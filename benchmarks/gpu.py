@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [PART ...] [--toy] [--json FILE]
 
-Parts: correctness, whisper, rgat, tensorrt. Each can be run alone, takes under eight
+Parts: correctness, whisper, rgat, sdxl, tensorrt. Each can be run alone, takes under eight
 minutes, and runs in a process of its own, so that one that fails costs no other its figures. No
 weights can be had with a benchmark script, so the full-size models have random weights of the true
 architecture and type: the same bytes and operations; accuracy is claimed of the tiny variants alone.
@@ -23,7 +23,7 @@ from typing import Any
 
 from gpu_parts.rows import HEAD, Row
 
-PARTS = ("correctness", "whisper", "rgat", "tensorrt")
+PARTS = ("correctness", "whisper", "rgat", "sdxl", "tensorrt")
 LIMIT_S = 480
 
 

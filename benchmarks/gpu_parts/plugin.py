@@ -15,6 +15,7 @@ from mlpinf_core.rules.model import BenchmarkRules
 from mlpinf_core.vocabulary import Variant
 from mlpinf_rgat.benchmarks import RgatSettings
 from mlpinf_rgat.benchmarks import TorchSettings as RgatTorchSettings
+from mlpinf_sdxl.torch_settings import TorchSettings as SdxlTorchSettings
 from mlpinf_whisper.torch_settings import TorchSettings as WhisperTorchSettings
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
 
-RGAT, WHISPER = "random-rgat", "random-whisper"
+RGAT, WHISPER, SDXL = "random-rgat", "random-whisper", "random-sdxl"
 
 
 @attrs.frozen
@@ -43,20 +44,31 @@ class WhisperRandom:
     max_output_tokens: int = setting(200, "Most tokens of a text.")
 
 
+@attrs.frozen
+class SdxlRandom:
+    """How large the model is."""
+
+    toy: bool = setting(False, "A model of few weights, and small images.")
+
+
 @hookimpl
 def benchmarks() -> Sequence[Benchmark]:
-    """Both."""
-    return [_benchmark(RGAT, RgatRandom, 788_379), _benchmark(WHISPER, WhisperRandom, 1633)]
+    """All of them."""
+    return [
+        _benchmark(RGAT, RgatRandom, 788_379, "int64"),
+        _benchmark(WHISPER, WhisperRandom, 1633, "int64"),
+        _benchmark(SDXL, SdxlRandom, 5000, "uint8"),
+    ]
 
 
-def _benchmark(name: str, settings: type[Any], samples: int) -> Benchmark:
+def _benchmark(name: str, settings: type[Any], samples: int, dtype: str) -> Benchmark:
     rules = BenchmarkRules(
         loadgen_name=name, dataset_size=samples, performance_sample_count=samples
     )
     spec = VariantSpec(summary="random weights", backend=name)
     return Benchmark(
         name, summary="random weights of the true size", variants={Variant.FULL: spec},
-        settings=settings, rules=rules, response_dtype="int64",
+        settings=settings, rules=rules, response_dtype=dtype,
     )  # fmt: skip
 
 
@@ -66,6 +78,7 @@ def backends() -> Sequence[BackendInfo]:
     return [
         BackendInfo(RGAT, (RGAT,), "PyTorch", RgatTorchSettings),
         BackendInfo(WHISPER, (WHISPER,), "PyTorch", WhisperTorchSettings),
+        BackendInfo(SDXL, (SDXL,), "PyTorch", SdxlTorchSettings),
     ]
 
 
@@ -82,6 +95,11 @@ def preprocess(run: Run, dataset: str) -> Any:
         from gpu_parts import random_rgat
 
         return random_rgat.samples()
+    if dataset == SDXL:
+        from gpu_parts import random_sdxl
+
+        toy = run.config.benchmark.toy
+        return random_sdxl.captions(5000, latent=16 if toy else 128)
     from gpu_parts import random_whisper
 
     return random_whisper.clips(run.config.benchmark.clips)
@@ -100,10 +118,15 @@ def build_backend(run: Run, samples: Any) -> Any:
         return random_rgat.RandomRgat(
             benchmark.papers, benchmark, settings, share, benchmark.width
         )
+    batch = run.config.sut.max_batch_size
+    if run.workload.benchmark == SDXL:
+        from gpu_parts import random_sdxl
+
+        return random_sdxl.backend(samples, settings, batch, toy=benchmark.toy)
     from gpu_parts import whisper
 
     return whisper.backend(
-        samples, settings, run.config.sut.max_batch_size, benchmark.mean_tokens, toy=benchmark.toy
+        samples, settings, batch, benchmark.mean_tokens, toy=benchmark.toy
     )
 
 
@@ -114,6 +137,10 @@ def make_sut(run: Run, backend: Any, samples: Any) -> Any:
         from mlpinf_rgat.plugin import make_sut as graph_sut
 
         return graph_sut(run, backend)
+    if run.workload.benchmark == SDXL:
+        from mlpinf_sdxl.building import make_sut as image_sut
+
+        return image_sut(run, backend)
     from mlpinf_whisper.plugin import make_sut as speech_sut
 
     return speech_sut(run, backend, samples)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 TARGET = 40_000.0
 LEAST_EFFICIENCY = 0.97
-BATCH = 4096
+BATCH = 11_000
 REPLICAS = 3
-BATCHES = 200
+BATCHES = 75
 
 
 def backend(papers: int, *, toy: bool, replicas: int = REPLICAS, **more: Any) -> RandomRgat:
