@@ -40,3 +40,13 @@ def test_keys_after_the_last_are_not_looked_at() -> None:
     last = torch.tensor([70], device=DEVICE)
     found = one_query.attend(query, key, value, last)
     torch.testing.assert_close(found, expected)
+
+
+def test_keys_and_values_are_taken_apart_into_heads() -> None:
+    joined = torch.randn((3, 70, 2 * 2 * 24), device=DEVICE)
+    room = torch.full((2, 4, 2, 70, 24), torch.nan, device=DEVICE)
+    keys, values = room[:, 1:]
+    one_query.split(joined, keys, values)
+    for part, found in zip(joined.chunk(2, -1), (keys, values), strict=True):
+        assert torch.equal(found, part.view(3, 70, 2, 24).transpose(1, 2))
+    assert room[:, 0].isnan().all()

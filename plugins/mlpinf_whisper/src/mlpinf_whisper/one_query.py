@@ -1,5 +1,7 @@
 """Attention of one query a row on a CUDA device: keys and values are read once, and little else.
 
+And how they get to where they are read from: each head's together.
+
 A decoder's step asks with one query a row and head, so what it costs is the reading of keys and
 values. Kernels for many queries read them through tiles that are nearly empty.
 """
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _KEYS: Final = 32
 """Keys that a program of the kernel looks at at a time; with 4 warps the fastest on an H200."""
 _WARPS: Final = 4
+_TOKENS: Final = 64
+"""Tokens that a program copies."""
 _LEAST: Any = tl.constexpr(-1.0e30)
 _LOG2_E: Any = tl.constexpr(1.4426950408889634)
 
@@ -43,6 +47,42 @@ def attend(query: Tensor, key: Tensor, value: Tensor, last: Tensor | None = None
         num_warps=_WARPS,
     )  # fmt: skip
     return out
+
+
+def split(joined: Tensor, keys: Tensor, values: Tensor) -> None:
+    """Take keys and values apart, and into heads.
+
+    Args:
+        joined: [rows, length, 2 * heads * width], of each token its keys and then its values.
+        keys: [rows, heads, length, width], written; each row lies without gaps. ``values`` too.
+        values: as ``keys``.
+    """
+    rows, heads, length, width = keys.shape
+    _split[(triton.cdiv(length, _TOKENS), 2 * heads, rows)](
+        joined, keys, values, length, heads, keys.stride(0),
+        WIDTH=width, BLOCK=triton.next_power_of_2(width), TOKENS=_TOKENS,
+    )  # fmt: skip
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _split(
+    joined, keys, values, length, heads, row_stride,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip  # type: ignore[no-untyped-def]
+    """A program copies TOKENS tokens of one head's keys or values."""
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    part = tl.program_id(1)
+    row = tl.program_id(2).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    wanted = (token < length)[:, None] & (column < WIDTH)[None, :]
+    source = (row * length + token[:, None]) * (2 * heads * WIDTH) + part * WIDTH
+    found = tl.load(joined + source + column[None, :], mask=wanted, other=0.0)
+    head = part % heads
+    target = row * row_stride + (head * length + token[:, None]) * WIDTH + column[None, :]
+    if part < heads:
+        tl.store(keys + target, found, mask=wanted)
+    else:
+        tl.store(values + target, found, mask=wanted)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -125,6 +125,18 @@ def _attend(
     return mixed.transpose(1, 2).flatten(-2)
 
 
+def _split(joined: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    """Take keys and values apart, and into heads.
+
+    Args:
+        joined: [rows, length, 2 * width], of each token its keys and then its values.
+        keys: [rows, heads, length, width of a head], written; ``values`` too.
+        values: as ``keys``.
+    """
+    for part, into in zip(joined.chunk(2, -1), (keys, values), strict=True):
+        into.copy_(_heads(part, keys.shape[1]))
+
+
 class Encoder:
     """From spectrograms to what the decoder attends to."""
 
@@ -152,7 +164,8 @@ class Encoder:
         first, second = self._convolutions
         x = functional.gelu(functional.conv1d(features, first.weight, first.bias, padding=1))
         x = functional.conv1d(x, second.weight, second.bias, stride=2, padding=1)
-        x = functional.gelu(x).transpose(1, 2) + self._positions
+        # Without this, all that follows would inherit the convolution's order of dimensions.
+        x = functional.gelu(x).transpose(1, 2).contiguous() + self._positions
         for norm, joined, out, feed_forward in self._layers:
             query, key, value = (
                 _heads(part, self._heads) for part in joined.linear(norm.norm(x)).chunk(3, -1)
@@ -223,7 +236,12 @@ class Decoder:
         self.vocabulary = len(embeddings)
         padding = -self.vocabulary % _VOCABULARY_MULTIPLE
         self._embeddings = functional.pad(embeddings, (0, 0, 0, padding))
-        self._attend_one = _one_query_attention(self.device)
+        self._attend_one: Callable[..., torch.Tensor] | None = None
+        self._split: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None] = _split
+        if self.device.type == "cuda" and is_installed("triton"):
+            from mlpinf_whisper import one_query
+
+            self._attend_one, self._split = one_query.attend, one_query.split
 
     def _layer(self, weights: Mapping[str, torch.Tensor], name: str) -> _DecoderLayer:
         own = _Attention.named(weights, f"{name}.self_attn", self._heads)
@@ -254,9 +272,8 @@ class Decoder:
         """Keep the keys and values of encoded clips, [clips, frames / 2, width]."""
         rows = slice(first_row, first_row + len(encoded))
         for index, layer in enumerate(self._layers):
-            key, value = layer.cross_joined.linear(encoded).chunk(2, -1)
-            cache.cross_keys[index, rows] = _heads(key, self._heads)
-            cache.cross_values[index, rows] = _heads(value, self._heads)
+            joined = layer.cross_joined.linear(encoded)
+            self._split(joined, cache.cross_keys[index, rows], cache.cross_values[index, rows])
 
     def suppression(self, tokens: Sequence[int]) -> torch.Tensor:
         """What is added to the logits so that tokens, and the padding, are never chosen."""
@@ -320,12 +337,3 @@ class Decoder:
         later = torch.arange(length, device=x.device) > positions[:, None]
         mask = x.new_zeros(later.shape).masked_fill_(later, -torch.inf)
         return functools.partial(_attend, mask=mask), _attend
-
-
-def _one_query_attention(device: torch.device) -> Callable[..., torch.Tensor] | None:
-    """The kernel for steps of one token; None where there is no CUDA device or no Triton."""
-    if device.type != "cuda" or not is_installed("triton"):
-        return None
-    from mlpinf_whisper import one_query
-
-    return one_query.attend
