@@ -23,7 +23,7 @@ TARGET = 45.0
 LEAST_EFFICIENCY = 0.97
 BATCH = 192
 REPLICAS = 2
-BATCHES = 12
+BATCHES = 9
 MOST_TOKENS = 200
 LIVELY_TOKENS = 85.0
 """A clip's text may well be longer than the published tokens over the published samples: so many
