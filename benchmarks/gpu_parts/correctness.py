@@ -39,9 +39,7 @@ def _rows(name: str, settings: list[str], output: str) -> Iterator[Row]:
     command += ["--backend", "torch", "--json", "--output", output]
     for setting in settings:
         command += ["--set", setting]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=LIMIT_S
-    )
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
     try:
         runs = json.loads(done.stdout)["runs"]
     except (ValueError, KeyError) as error:

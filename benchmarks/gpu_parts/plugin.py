@@ -115,8 +115,9 @@ def build_backend(run: Run, samples: Any) -> Any:
         from mlpinf_rgat.sharing import Share
 
         share = Share.of(settings, run.workload.scenario, run.workload.variant)
+        batch = run.config.sut.max_batch_size
         return random_rgat.RandomRgat(
-            benchmark.papers, benchmark, settings, share, benchmark.width
+            benchmark.papers, benchmark, settings, share, batch, benchmark.width
         )
     batch = run.config.sut.max_batch_size
     if run.workload.benchmark == SDXL:
@@ -125,9 +126,7 @@ def build_backend(run: Run, samples: Any) -> Any:
         return random_sdxl.backend(samples, settings, batch, toy=benchmark.toy)
     from gpu_parts import whisper
 
-    return whisper.backend(
-        samples, settings, batch, benchmark.mean_tokens, toy=benchmark.toy
-    )
+    return whisper.backend(samples, settings, batch, benchmark.mean_tokens, toy=benchmark.toy)
 
 
 @hookimpl

@@ -36,11 +36,12 @@ class RandomRgat(TorchBackend):
         benchmark: RgatSettings,
         settings: TorchSettings,
         share: Share,
+        batch: int,
         width: int = FULL_WIDTH,
     ) -> None:
         """A graph of so many papers."""
         self._papers_made, self._width = papers, width
-        super().__init__(samples().graph, Path(), benchmark, settings, share)
+        super().__init__(samples().graph, Path(), benchmark, settings, share, batch=batch)
 
     def load(self) -> None:
         """Make graph and weights."""

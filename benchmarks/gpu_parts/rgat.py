@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 
 TARGET = 40_000.0
 LEAST_EFFICIENCY = 0.97
-BATCH = 11_000
+BATCH = 16_384
 REPLICAS = 3
-BATCHES = 75
+BATCHES = 100
 
 
-def backend(papers: int, *, toy: bool, replicas: int = REPLICAS, **more: Any) -> RandomRgat:
+def backend(papers: int, batch: int, replicas: int, *, toy: bool, **more: Any) -> RandomRgat:
     """Loaded and warm; on a CPU where it is a toy."""
     settings = TorchSettings(
         device="cpu" if toy else "cuda",
@@ -39,7 +38,7 @@ def backend(papers: int, *, toy: bool, replicas: int = REPLICAS, **more: Any) ->
         **more,
     )
     made = RandomRgat(
-        papers, RgatSettings(), settings, Share(replicas, 1), 64 if toy else 1024
+        papers, RgatSettings(), settings, Share(replicas, 1), batch, 64 if toy else 1024
     )
     made.load()
     made.warm_up()
@@ -53,15 +52,8 @@ def directly(made: RandomRgat, batch: int, batches: int) -> float:
         order.take(range(first, first + batch), mode="wrap")
         for first in range(0, batch * batches, batch)
     ]
-    ready = threading.Barrier(made.replicas)
-
-    def warm(part: Any) -> None:
-        made.infer(part)
-        ready.wait(60)
-
     with ThreadPoolExecutor(made.replicas) as pool:
-        for _ in range(2):
-            list(pool.map(warm, parts[: made.replicas]))
+        list(pool.map(made.infer, parts[: made.replicas]))
         started = time.perf_counter()
         list(pool.map(made.infer, parts))
         return batch * batches / (time.perf_counter() - started)
@@ -70,8 +62,8 @@ def directly(made: RandomRgat, batch: int, batches: int) -> float:
 def drawn(made: RandomRgat, batch: int) -> Sample:
     """A batch's neighbourhoods."""
     papers = made.made.asked[:batch]
-    with torch.inference_mode():
-        return made._of_thread().sampler.sample(papers)  # type: ignore[no-any-return]
+    with torch.inference_mode(), made._replica() as replica:
+        return replica.sampler.sample(papers)
 
 
 def work(sample: Sample, width: int, hidden: int) -> dict[str, float]:
@@ -98,11 +90,10 @@ def stages(made: RandomRgat, batch: int) -> dict[str, float]:
     """Milliseconds of a batch's stages, one after the other."""
     papers = made.made.asked[:batch]
     device = papers.device
-    local = made._of_thread()
-    with torch.inference_mode():
-        sample = local.sampler.sample(papers)
+    with torch.inference_mode(), made._replica() as replica:
+        sample = replica.sampler.sample(papers)
         return {
-            "draw": 1000 * ceilings.timed(lambda: local.sampler.sample(papers), device, 5),
+            "draw": 1000 * ceilings.timed(lambda: replica.sampler.sample(papers), device, 5),
             "network": 1000 * ceilings.timed(lambda: made._scores(sample), device, 5),
         }
 
@@ -110,7 +101,7 @@ def stages(made: RandomRgat, batch: int) -> dict[str, float]:
 def measure(*, toy: bool) -> Iterator[Row]:
     """Directly, and through the harness."""
     papers, batch, batches = (3000, 64, 8) if toy else (FULL_PAPERS, BATCH, BATCHES)
-    made = backend(papers, toy=toy, replicas=2 if toy else REPLICAS)
+    made = backend(papers, batch, 2 if toy else REPLICAS, toy=toy)
     device = made._device
     most = ceilings.measured(device)
     sample = drawn(made, batch)

@@ -147,5 +147,3 @@ def through(direct: float, batch: int, batches: int, clips: int, *, toy: bool) -
     yield Row("whisper", "whisper large-v3 Offline through LoadGen, samples/s", rate,
               published.WHISPER_SAMPLES, TARGET)  # fmt: skip
     yield Row("whisper", "whisper, harness over direct", rate / direct, None, LEAST_EFFICIENCY)
-
-

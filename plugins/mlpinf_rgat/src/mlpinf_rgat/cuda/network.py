@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlpinf_rgat.model import RelationalAttention, Rgat
     from mlpinf_rgat.sampler import Block
 
-_CHUNK: Final = 1 << 16
+_CHUNK: Final = 1 << 15
 """Rows whose sums are in memory at the same time; 40 kB each of papers."""
 
 
