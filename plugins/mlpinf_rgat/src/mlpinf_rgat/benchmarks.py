@@ -89,6 +89,11 @@ class TorchSettings:
     features_on: Literal["host", "device"] = setting(
         "host", "Where the features are; from the host, those of a batch are copied."
     )
+    fused: bool = setting(
+        True,
+        "On CUDA, draw neighbours and sum over them in kernels of the plugin's own; needs Triton, "
+        "and is unused without it and on CPUs.",
+    )
     replicas: int = setting(
         0,
         "Batches that are on their way at the same time on a device; 0 is one a core of a CPU, one "

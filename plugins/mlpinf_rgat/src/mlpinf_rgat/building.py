@@ -37,9 +37,10 @@ def build(run: Run, samples: RgatSamples) -> TorchBackend | PooledBackend:
     benchmark = run.config.benchmark
     cpus = run.config.sut.worker_cpus
     share = Share.of(settings, run.workload.scenario, run.workload.variant, cpus)
+    batch = run.config.sut.max_batch_size
     if settings.devices == 1:
-        return TorchBackend(samples.graph, weights, benchmark, settings, share)
-    return PooledBackend(samples.graph, weights, benchmark, settings, share, cpus)
+        return TorchBackend(samples.graph, weights, benchmark, settings, share, batch=batch)
+    return PooledBackend(samples.graph, weights, benchmark, settings, share, cpus, batch=batch)
 
 
 def make_sut(run: Run, backend: TorchBackend | PooledBackend) -> Sut:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 # splitmix64's constants (Steele, Lea, Flood 2014) as signed integers: PyTorch multiplies those
 # modulo 2^64 on every device.
-_GAMMA: Final = 0x9E3779B97F4A7C15 - (1 << 64)
-_MIX_1: Final = 0xBF58476D1CE4E5B9 - (1 << 64)
-_MIX_2: Final = 0x94D049BB133111EB - (1 << 64)
+GAMMA: Final = 0x9E3779B97F4A7C15 - (1 << 64)
+MIX_1: Final = 0xBF58476D1CE4E5B9 - (1 << 64)
+MIX_2: Final = 0x94D049BB133111EB - (1 << 64)
 
 
 def draw(
@@ -69,9 +69,9 @@ def _choose(nodes: Tensor, degrees: Tensor, fanout: int, stream: int) -> Tensor:
 
 def _uniform(nodes: Tensor, steps: Tensor, stream: int) -> Tensor:
     """float64 [steps, nodes] in [0, 1), a function of the node, the step and the stream."""
-    start = _mix(_mix(nodes * _GAMMA + stream) ^ _scalar_mix(stream))
+    start = _mix(_mix(nodes * GAMMA + stream) ^ scalar_mix(stream))
     return (
-        _mix(start + (steps + 1) * _GAMMA)
+        _mix(start + (steps + 1) * GAMMA)
         .bitwise_right_shift_(11)
         .bitwise_and_((1 << 53) - 1)
         .double()
@@ -81,12 +81,12 @@ def _uniform(nodes: Tensor, steps: Tensor, stream: int) -> Tensor:
 
 def _mix(x: Tensor) -> Tensor:
     """splitmix64's finaliser, element by element; shifts are logical."""
-    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _MIX_1
-    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _MIX_2
+    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * MIX_1
+    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * MIX_2
     return x ^ ((x >> 31) & ((1 << 33) - 1))
 
 
-def _scalar_mix(x: int) -> int:
+def scalar_mix(x: int) -> int:
     """The same of one number, as a signed integer."""
     mask = (1 << 64) - 1
     x = (x + 0x9E3779B97F4A7C15) & mask

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlpinf_core.suts.processes import WorkerPool
 from mlpinf_rgat.graph import Graph
-from mlpinf_rgat.torch_backend import TorchBackend
+from mlpinf_rgat.torch_backend import WARM_UP, TorchBackend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def open_device(
     number: int, *, folder: Path, raw: Path | None, weights: Path, benchmark: RgatSettings,
-    settings: TorchSettings, share: Share,
+    settings: TorchSettings, share: Share, batch: int,
 ) -> TorchBackend:  # fmt: skip
     """The backend of one device, loaded; called in its process.
 
@@ -27,7 +27,7 @@ def open_device(
     for the others.
     """
     graph = Graph.open(folder, raw)
-    backend = TorchBackend(graph, weights, benchmark, settings, share, number=number)
+    backend = TorchBackend(graph, weights, benchmark, settings, share, number=number, batch=batch)
     backend.load()
     backend.warm_up()
     return backend
@@ -44,6 +44,8 @@ class PooledBackend:
         settings: TorchSettings,
         share: Share,
         cpus: Sequence[str] = (),
+        *,
+        batch: int = WARM_UP,
     ) -> None:
         """Nothing is started yet; see :class:`TorchBackend` and :class:`WorkerPool`."""
         from pathlib import Path
@@ -57,6 +59,7 @@ class PooledBackend:
             benchmark=benchmark,
             settings=settings,
             share=share,
+            batch=batch,
         )
         self.pool = WorkerPool(make, settings.devices, lanes=share.replicas, cpus=cpus)
 

@@ -29,12 +29,15 @@ import attrs
 import torch
 from torch import Tensor
 
-from mlpinf_rgat.drawing import draw
+from mlpinf_rgat import drawing
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET, into
 from mlpinf_rgat.trees import Drawn, Nodes, Numbering, Shared, Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Draw = Callable[[Tensor, Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+    """As :func:`mlpinf_rgat.drawing.draw`."""
 
 
 @attrs.frozen(eq=False)
@@ -107,6 +110,7 @@ class Sampler:
         nodes: dict[str, int],
         fanouts: Sequence[int],
         seed: int,
+        draw: Draw = drawing.draw,
     ) -> None:
         """Make a sampler.
 
@@ -116,6 +120,7 @@ class Sampler:
             fanouts: most edges drawn of a relation, nearest hop first; one for each layer, at
                 least two.
             seed: of every draw.
+            draw: draws for many nodes at once, always the same edges.
         """
         if len(fanouts) < 2:
             raise ValueError("a neighbourhood has two hops or more")
@@ -123,6 +128,7 @@ class Sampler:
         self._nodes = nodes
         self._fanouts = tuple(fanouts)
         self._seed = seed
+        self._draw_edges = draw
         self._device = relations[0].indptr.device
         self._numbering = {t: Numbering(nodes[t], self._device) for t in NODE_TYPES}
 
@@ -151,13 +157,14 @@ class Sampler:
             owners, nodes = trees.at(node_type, depth)
             for number in into(node_type) if len(nodes) else ():
                 counts, sources = self._draw(number, nodes, self._fanouts[depth])
-                found[number] = Drawn(counts, sources, torch.repeat_interleave(owners, counts))
+                owner = torch.repeat_interleave(owners, counts, output_size=len(sources))
+                found[number] = Drawn(counts, sources, owner)
         return found
 
     def _draw(self, number: int, nodes: Tensor, fanout: int) -> tuple[Tensor, Tensor]:
         csc = self._relations[number]
         stream = self._seed * len(RELATIONS) + number
-        return draw(csc.indptr, csc.indices, nodes, fanout, stream)
+        return self._draw_edges(csc.indptr, csc.indices, nodes, fanout, stream)
 
     def _first_block(self, shared: Shared) -> tuple[Nodes, Block]:
         """Draw for each node and distance, and number the raw nodes that this leads to."""

@@ -14,7 +14,7 @@ import torch
 
 from mlpinf_core.errors import BackendError
 from mlpinf_core.protocols import Outputs
-from mlpinf_sdxl import checkpoint, denoising, full_model
+from mlpinf_sdxl import checkpoint, denoising, float8, full_model
 from mlpinf_sdxl.checkpoint import CLIP1, CLIP2, UNET, VAE, Modules
 from mlpinf_sdxl.denoising import Denoiser, Pictures, Text
 from mlpinf_sdxl.images import checked
@@ -58,6 +58,19 @@ class _Handed:
     ready: Any
 
 
+@attrs.define(eq=False)
+class _Replica:
+    """Memory of the batches that are denoised one after the other.
+
+    Attributes:
+        denoisers: by number of images.
+        ready: an event after the last of its batches; None before the first, and on a CPU.
+    """
+
+    denoisers: dict[int, Denoiser]
+    ready: Any = None
+
+
 @attrs.define(eq=False, kw_only=True)
 class TorchBackend:
     """A pipeline and the captions it is shown. Thread-safe: ``replicas`` batches at the same time.
@@ -90,7 +103,7 @@ class TorchBackend:
     _modules: Modules | None = None
     _negative: Text | None = None
     _latents: Any = None
-    _idle: queue.SimpleQueue[dict[int, Denoiser]] = attrs.field(factory=queue.SimpleQueue)
+    _idle: queue.SimpleQueue[_Replica] = attrs.field(factory=queue.SimpleQueue)
     _local: Any = attrs.field(factory=threading.local)
 
     def load(self) -> None:
@@ -135,15 +148,20 @@ class TorchBackend:
     def denoise(self, handed: _Handed) -> _Handed:
         """Latents of images."""
         with self._computing(handed, handed.value.states, handed.value.pooled):
-            denoisers = self._idle.get()
+            replica = self._idle.get()
+            denoisers = replica.denoisers
             try:
+                if replica.ready is not None:  # another thread's stream may be at work on it still
+                    torch.cuda.current_stream(self.device).wait_event(replica.ready)
                 count = len(handed.value) // 2
                 if count not in denoisers:
                     denoisers[count] = self._denoiser(handed.value)
                 latents = denoisers[count](handed.value).clone()
+                found = self._hand(handed.indices, latents)
+                replica.ready = found.ready
             finally:
-                self._idle.put(denoisers)
-            return self._hand(handed.indices, latents)
+                self._idle.put(replica)
+            return found
 
     def decode(self, handed: _Handed) -> _Handed:
         """Images of latents, on the device."""
@@ -196,7 +214,7 @@ class TorchBackend:
                 text = self._encoded(np.zeros(size, np.int64)).after(self._negative)
                 denoisers[size] = self._denoiser(text)
                 pool = denoisers[size].record(pool)
-            self._idle.put(denoisers)
+            self._idle.put(_Replica(denoisers))
             pool = None
 
     def _load_modules(self) -> Modules:
@@ -206,12 +224,15 @@ class TorchBackend:
         vae.encoder = vae.quant_conv = None  # images are only decoded
         if self.settings.fuse_qkv:
             unet.fuse_qkv_projections()
+        if self.settings.fp8:
+            float8.convert(unet)
         if self.settings.channels_last:
             unet = unet.to(memory_format=torch.channels_last)
             vae = vae.to(memory_format=torch.channels_last)
         if self.settings.compile:
-            unet = torch.compile(unet)
-            vae.decoder = torch.compile(vae.decoder)
+            # A size of its own for each: code for any size is slower.
+            unet = torch.compile(unet, dynamic=False)
+            vae.decoder = torch.compile(vae.decoder, dynamic=False)
         return Modules(clip1, clip2, unet, vae)
 
     def _module(self, kind: str, dtype: torch.dtype) -> Any:

@@ -55,6 +55,12 @@ class TorchSettings:
         "Compile the UNet and the decoder with torch.compile while the backend loads, which takes "
         "minutes.",
     )
+    fp8: bool = setting(
+        False,
+        "Compute the UNet's large linear layers in FP8 (e4m3), weights and activations scaled row "
+        "by row. It wants `compile`, without which the scaling costs more than it gains, and "
+        "bfloat16.",
+    )
     fuse_qkv: bool = setting(
         False, "Compute queries, keys and values of the UNet's attention in one product."
     )

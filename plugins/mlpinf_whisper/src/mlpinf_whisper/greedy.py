@@ -103,7 +103,7 @@ class GreedyDecoder:
                 for rows in reversed(self._sizes):
                     self._state.begin(prompt, self._decoding.end_token, rows)
                     step = functools.partial(self._eager_step, rows, length)
-                    self._graphs[rows, length] = _record(step, pool)
+                    self._graphs[rows, length] = _record(step, pool, self._stream.stream)
 
     def generate(self, features: torch.Tensor) -> list[npt.NDArray[np.int32]]:
         """Decode clips.
@@ -252,14 +252,16 @@ class _State:
         return came_from
 
 
-def _record(step: Callable[[], None], pool: Any) -> torch.cuda.CUDAGraph:
+def _record(step: Callable[[], None], pool: Any, stream: Any) -> torch.cuda.CUDAGraph:
     """Record a step, after one that is not recorded, in which libraries set themselves up.
 
-    Other threads may use the device meanwhile, for features say.
+    Other threads may use the device meanwhile, for features say. It is recorded in the decoder's
+    own stream: matrix products keep intermediate sums in a workspace for each stream, and graphs
+    recorded in one stream would share it, although several decoders replay theirs at once.
     """
     step()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         step()
     return graph
 

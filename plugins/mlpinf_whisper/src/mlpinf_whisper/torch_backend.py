@@ -18,7 +18,9 @@ from mlpinf_whisper.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from mlpinf_core.context import Run
+    from mlpinf_whisper.greedy import Decoding, GreedyDecoder
     from mlpinf_whisper.samples import AudioSamples
+    from mlpinf_whisper.torch_whisper import Decoder, Encoder
 
 
 def make(run: Run, samples: AudioSamples, checkpoint: Path) -> TorchBackend:
@@ -110,11 +112,11 @@ class TorchBackend(StagedBackend):
             ) from error
 
     def _set_up(self, tokenizer: text.WhisperTokenizer) -> None:
-        from mlpinf_whisper.greedy import Decoding, GreedyDecoder
+        from mlpinf_whisper.greedy import Decoding
         from mlpinf_whisper.torch_whisper import Decoder, Encoder
 
         model = self._load_model()
-        config = hf_checkpoint.read_json(self.checkpoint / hf_checkpoint.GENERATION_CONFIG)
+        config = self._generation()
         decoding = Decoding(
             prompt=tokenizer.prompt,
             end_token=tokenizer.end,
@@ -136,9 +138,19 @@ class TorchBackend(StagedBackend):
             )
         self._log_mel = self._features_of(model.config.num_mel_bins)
         for _ in range(self.replicas):
-            replica = GreedyDecoder(encoder, decoder, decoding)
+            replica = self._new_decoder(encoder, decoder, decoding)
             replica.record()
             self._idle.put(replica)
+
+    def _generation(self) -> dict[str, Any]:
+        """The checkpoint's generation configuration."""
+        return hf_checkpoint.read_json(self.checkpoint / hf_checkpoint.GENERATION_CONFIG)
+
+    def _new_decoder(self, encoder: Encoder, decoder: Decoder, decoding: Decoding) -> GreedyDecoder:
+        """One that decodes a batch at a time."""
+        from mlpinf_whisper.greedy import GreedyDecoder
+
+        return GreedyDecoder(encoder, decoder, decoding)
 
     def _load_model(self) -> Any:
         import torch

@@ -14,13 +14,14 @@ class SideStream:
     def __init__(self, device: torch.device) -> None:
         """On a CPU there are no streams: everything is computed when it is called."""
         cuda: Any = torch.cuda
-        self._stream = cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = cuda.Stream(device) if device.type == "cuda" else None
+        """Of CUDA; None on a CPU."""
 
     def current(self) -> AbstractContextManager[Any]:
         """While it is entered, this thread computes in the stream."""
-        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def wait(self) -> None:
         """Return when all that was put in it has been computed."""
-        if self._stream is not None:
-            self._stream.synchronize()
+        if self.stream is not None:
+            self.stream.synchronize()

@@ -8,17 +8,29 @@ Queries, keys and values are one matrix product, and the queries' scale is part 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mlpinf_core.benchmark import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transformers import WhisperForConditionalGeneration
 
+_Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+_ENCODER_KERNELS: Final = [
+    SDPBackend.CUDNN_ATTENTION,  # the fastest on an H200, where PyTorch does not choose it
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
 _VOCABULARY_MULTIPLE: Final = 64
 """The vocabulary is padded to it: matrix products of odd widths take slower kernels."""
 
@@ -113,9 +125,16 @@ def _attend(
     return mixed.transpose(1, 2).flatten(-2)
 
 
-def _attend_to_clips(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Attention to encoded clips: most of what a step reads, as each row reads all its clip."""
-    return _attend(query, key, value)
+def _split(joined: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    """Take keys and values apart, and into heads.
+
+    Args:
+        joined: [rows, length, 2 * width], of each token its keys and then its values.
+        keys: [rows, heads, length, width of a head], written; ``values`` too.
+        values: as ``keys``.
+    """
+    for part, into in zip(joined.chunk(2, -1), (keys, values), strict=True):
+        into.copy_(_heads(part, keys.shape[1]))
 
 
 class Encoder:
@@ -145,12 +164,15 @@ class Encoder:
         first, second = self._convolutions
         x = functional.gelu(functional.conv1d(features, first.weight, first.bias, padding=1))
         x = functional.conv1d(x, second.weight, second.bias, stride=2, padding=1)
-        x = functional.gelu(x).transpose(1, 2) + self._positions
+        # Without this, all that follows would inherit the convolution's order of dimensions.
+        x = functional.gelu(x).transpose(1, 2).contiguous() + self._positions
         for norm, joined, out, feed_forward in self._layers:
             query, key, value = (
                 _heads(part, self._heads) for part in joined.linear(norm.norm(x)).chunk(3, -1)
             )
-            x = feed_forward(x + out.linear(_attend(query, key, value)))
+            with sdpa_kernel(_ENCODER_KERNELS, set_priority=True):
+                mixed = _attend(query, key, value)
+            x = feed_forward(x + out.linear(mixed))
         return self._norm.norm(x)
 
 
@@ -214,6 +236,12 @@ class Decoder:
         self.vocabulary = len(embeddings)
         padding = -self.vocabulary % _VOCABULARY_MULTIPLE
         self._embeddings = functional.pad(embeddings, (0, 0, 0, padding))
+        self._attend_one: Callable[..., torch.Tensor] | None = None
+        self._split: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None] = _split
+        if self.device.type == "cuda" and is_installed("triton"):
+            from mlpinf_whisper import one_query
+
+            self._attend_one, self._split = one_query.attend, one_query.split
 
     def _layer(self, weights: Mapping[str, torch.Tensor], name: str) -> _DecoderLayer:
         own = _Attention.named(weights, f"{name}.self_attn", self._heads)
@@ -244,9 +272,8 @@ class Decoder:
         """Keep the keys and values of encoded clips, [clips, frames / 2, width]."""
         rows = slice(first_row, first_row + len(encoded))
         for index, layer in enumerate(self._layers):
-            key, value = layer.cross_joined.linear(encoded).chunk(2, -1)
-            cache.cross_keys[index, rows] = _heads(key, self._heads)
-            cache.cross_values[index, rows] = _heads(value, self._heads)
+            joined = layer.cross_joined.linear(encoded)
+            self._split(joined, cache.cross_keys[index, rows], cache.cross_values[index, rows])
 
     def suppression(self, tokens: Sequence[int]) -> torch.Tensor:
         """What is added to the logits so that tokens, and the padding, are never chosen."""
@@ -277,8 +304,7 @@ class Decoder:
         """
         rows = len(tokens)
         x = functional.embedding(tokens, self._embeddings) + self._positions[positions]
-        later = torch.arange(length, device=x.device) > positions[:, None]
-        mask = x.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        attend, attend_to_clips = self._attentions(x, positions, length)
         for index, layer in enumerate(self._layers):
             keys, values = cache.keys[index, :rows], cache.values[index, :rows]
             query, key, value = (
@@ -287,11 +313,27 @@ class Decoder:
             )
             keys.index_copy_(2, positions, key)
             values.index_copy_(2, positions, value)
-            mixed = _attend(query, keys[:, :, :length], values[:, :, :length], mask)
+            mixed = attend(query, keys[:, :, :length], values[:, :, :length])
             x = x + layer.self_out.linear(mixed)
             query = _heads(layer.cross_query.linear(layer.cross_norm.norm(x)), self._heads)
-            mixed = _attend_to_clips(
+            mixed = attend_to_clips(
                 query, cache.cross_keys[index, :rows], cache.cross_values[index, :rows]
             )
             x = layer.feed_forward(x + layer.cross_out.linear(mixed))
         return functional.linear(self._norm.norm(x[:, -1]), self._embeddings, suppression)
+
+    def _attentions(
+        self, x: torch.Tensor, positions: torch.Tensor, length: int
+    ) -> tuple[_Attend, _Attend]:
+        """How a pass attends to the tokens before, and to encoded clips.
+
+        Args:
+            x: [rows, n, width], of the tokens that are passed over.
+            positions: int64 [n], theirs.
+            length: of the cache that is looked at.
+        """
+        if self._attend_one is not None and x.shape[1] == 1:
+            return functools.partial(self._attend_one, last=positions), self._attend_one
+        later = torch.arange(length, device=x.device) > positions[:, None]
+        mask = x.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        return functools.partial(_attend, mask=mask), _attend
