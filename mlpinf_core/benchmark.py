@@ -138,6 +138,7 @@ class VariantSpec:
         scenario_defaults: the same for one scenario; they stand above ``defaults``.
         accuracy: its own limits, by accuracy target and metric; None means the round's.
         unavailable: why it cannot be run and what to do instead; None when it can.
+        eos_token_id: the token that ends an answer, where answers are tokens: what TEST06 counts.
     """
 
     summary: str
@@ -152,6 +153,7 @@ class VariantSpec:
     )
     accuracy: Mapping[str, Mapping[str, Limit]] | None = None
     unavailable: str | None = None
+    eos_token_id: int | None = None
 
 
 @attrs.frozen
