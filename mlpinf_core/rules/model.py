@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from mlpinf_core.names import lookup
+from mlpinf_core.rules.submission import SubmissionRules
 from mlpinf_core.vocabulary import Category, Scenario
 
 EMPTY: Final[Mapping[object, object]] = MappingProxyType({})
@@ -177,6 +178,7 @@ class Round:
         min_duration_s: the least length of a performance run, in seconds.
         seeds: the round's seeds.
         system_description: what it wants to know of a system.
+        submission: what it asks of a submission's tree.
         defaults: what a benchmark need not say.
         benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules,
             with the defaults filled in.
@@ -186,6 +188,7 @@ class Round:
     min_duration_s: float
     seeds: Seeds
     system_description: SystemDescriptionRules
+    submission: SubmissionRules
     defaults: Defaults
     benchmarks: Mapping[str, BenchmarkRules]
 

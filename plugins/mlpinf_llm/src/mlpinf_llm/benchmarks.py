@@ -140,6 +140,11 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
                 },
             },
             accuracy=_limits(data),
+            measurements={
+                "input_data_types": "int32",
+                "weight_data_types": "int8",
+                "weight_transformations": "Q4_1 to int8 without calibration (CTranslate2)",
+            },
         ),
     }
 
