@@ -93,8 +93,10 @@ def repetition_notes(total: int | None) -> tuple[str, ...]:
     if total is None:
         return ()
     return (
-        f"for the open division alone: the data set was presented as {total:,} samples, and "
-        "accuracy is that of the first answer to each of its own",
+        (
+            f"for the open division alone: the data set was presented as {total:,} samples, and "
+            "accuracy is that of the first answer to each of its own"
+        ),
     )
 
 

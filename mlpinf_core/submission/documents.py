@@ -31,15 +31,19 @@ def readme(chosen: Chosen, benchmark: str, model: str) -> str:
     if benchmark != model:
         lines += [
             "",
-            f"`{benchmark}` stands for {model} in the open division. Its model and its data "
-            f"are mlpinf's {workload.variant} variant, not the round's.",
+            (
+                f"`{benchmark}` stands for {model} in the open division. Its model and its data "
+                f"are mlpinf's {workload.variant} variant, not the round's."
+            ),
         ]
     total = _values(chosen.performance)["loadgen"].get("total_sample_count")
     if total is not None:
         lines += [
             "",
-            f"LoadGen was told of {total:,} samples: after the variant's last one, the data set "
-            "begins anew. Accuracy is that of the first answer to each of its own samples.",
+            (
+                f"LoadGen was told of {total:,} samples: after the variant's last one, the data set "
+                "begins anew. Accuracy is that of the first answer to each of its own samples."
+            ),
         ]
     for title, candidate in (("Performance", chosen.performance), ("Accuracy", chosen.accuracy)):
         lines += ["", f"## {title}", "", *_run(candidate)]
