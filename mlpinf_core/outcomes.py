@@ -58,7 +58,10 @@ def verdict_of(
         "rules": planned.rules,
         "sample_count": int((outcome.result or {}).get("sample_count") or 0),
         "failures": causes_of(outcome, directory),
-        "notes": wheel_notes(planned.workload.round, outcome),
+        "notes": (
+            *wheel_notes(planned.workload.round, outcome),
+            *repetition_notes(config.loadgen.total_sample_count),
+        ),
     }
     if mode is Mode.ACCURACY:
         answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)
@@ -95,6 +98,18 @@ def wheel_notes(round_: str, outcome: Outcome) -> tuple[str, ...]:
         (
             f"not submittable to {round_}: LoadGen {settings['loadgen_version']} is of {embedded}; "
             f"the seeds of {round_} were enforced"
+        ),
+    )
+
+
+def repetition_notes(total: int | None) -> tuple[str, ...]:
+    """That the data set was presented more than once, where it was."""
+    if total is None:
+        return ()
+    return (
+        (
+            f"for the open division alone: the data set was presented as {total:,} samples, and "
+            "accuracy is that of the first answer to each of its own"
         ),
     )
 

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from mlpinf_core.names import lookup
+from mlpinf_core.rules.submission import SubmissionRules
 from mlpinf_core.vocabulary import Category, Scenario
 
 EMPTY: Final[Mapping[object, object]] = MappingProxyType({})
@@ -214,6 +215,7 @@ class Round:
         seeds: the round's seeds.
         system_description: what it wants to know of a system.
         audits: the compliance tests, by name (``TEST01``).
+        submission: what it asks of a submission's tree.
         defaults: what a benchmark need not say.
         benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules,
             with the defaults filled in.
@@ -224,6 +226,7 @@ class Round:
     seeds: Seeds
     system_description: SystemDescriptionRules
     audits: Mapping[str, AuditRules]
+    submission: SubmissionRules
     defaults: Defaults
     benchmarks: Mapping[str, BenchmarkRules]
 

@@ -141,6 +141,11 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
             },
             accuracy=_limits(data),
             eos_token_id=tiny.GENERATION[data].eos_ids[0],
+            measurements={
+                "input_data_types": "int32",
+                "weight_data_types": "int8",
+                "weight_transformations": "Q4_1 to int8 without calibration (CTranslate2)",
+            },
         ),
     }
 
