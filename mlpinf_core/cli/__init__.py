@@ -38,6 +38,10 @@ _COMMANDS: Final = {
     ),
     "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
     "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
+    "campaign": (
+        "mlpinf_core.cli.campaign",
+        "Many workloads from nothing to a packed submission; goes on where it stopped.",
+    ),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }
 
