@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
+    "scratch": ("mlpinf_core.cli.scratch", "What lies in the scratch space, and how it is."),
     "system": (
         "mlpinf_core.cli.system",
         "What this machine is, and how a submission describes it.",
