@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.submission.packing import is_encrypted, pack, verify
+from mlpinf_core.submission.encryption import is_encrypted
+from mlpinf_core.submission.packing import pack, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
