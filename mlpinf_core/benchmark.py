@@ -140,6 +140,7 @@ class VariantSpec:
         measurements: what a submission says of the model, by the official key
             (``weight_data_types``), where it does not depend on settings.
         unavailable: why it cannot be run and what to do instead; None when it can.
+        eos_token_id: the token that ends an answer, where answers are tokens: what TEST06 counts.
     """
 
     summary: str
@@ -155,6 +156,7 @@ class VariantSpec:
     accuracy: Mapping[str, Mapping[str, Limit]] | None = None
     measurements: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
     unavailable: str | None = None
+    eos_token_id: int | None = None
 
 
 @attrs.frozen

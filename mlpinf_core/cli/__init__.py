@@ -21,6 +21,10 @@ _COMMANDS: Final = {
     "list": ("mlpinf_core.cli.listing", "Benchmarks, scenarios, variants and backends."),
     "plugins": ("mlpinf_core.cli.listing", "Installed plugins and how well each loaded."),
     "config": ("mlpinf_core.cli.config", "Every setting of a workload, and where it comes from."),
+    "audit": (
+        "mlpinf_core.cli.audit",
+        "Make the compliance tests of runs that are to be submitted.",
+    ),
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
@@ -34,6 +38,10 @@ _COMMANDS: Final = {
     ),
     "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
     "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
+    "campaign": (
+        "mlpinf_core.cli.campaign",
+        "Many workloads from nothing to a packed submission; goes on where it stopped.",
+    ),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }
 

@@ -140,6 +140,7 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
                 },
             },
             accuracy=_limits(data),
+            eos_token_id=tiny.GENERATION[data].eos_ids[0],
             measurements={
                 "input_data_types": "int32",
                 "weight_data_types": "int8",
@@ -159,6 +160,7 @@ def _full(name: str) -> VariantSpec:
         sources=(official.data.source, official.tokenizer),
         defaults={"benchmark": {"max_output_tokens": official.generation.max_tokens}},
         unavailable="this version of mlpinf-llm has no backend for a model of that size",
+        eos_token_id=official.generation.eos_ids[0],
     )
 
 
