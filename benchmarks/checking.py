@@ -22,16 +22,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROUND = "v6.0"
-BENCHMARKS = (
-    "llama2-70b",
-    "llama3.1-8b",
-    "llama3.1-405b",
-    "deepseek-r1",
-    "stable-diffusion-xl",
-    "whisper",
-    "rgat",
-)
-SCENARIOS = ("Offline", "Server", "SingleStream")
+SERVED = ("Offline", "Server", "SingleStream")
+STREAMED = ("Offline", "SingleStream", "MultiStream")
+BENCHMARKS = {
+    "llama2-70b": SERVED,
+    "llama3.1-8b": SERVED,
+    "llama3.1-405b": SERVED,
+    "deepseek-r1": SERVED,
+    "stable-diffusion-xl": SERVED,
+    "whisper": STREAMED,
+    "rgat": STREAMED,
+}
 MOST_SECONDS, MOST_MB = 10, 500
 
 
@@ -51,9 +52,9 @@ def make(place: Path) -> Path:
     """A tree of the open division, in which every benchmark may have every scenario."""
     from tests.submission_trees import make_runs, make_tree
 
-    for name in BENCHMARKS:
+    for name, scenarios in BENCHMARKS.items():
         print(f"making {name}", flush=True)
-        make_runs(place / "runs", ROUND, name, SCENARIOS)
+        make_runs(place / "runs", ROUND, name, scenarios)
     make_tree(place / "runs", place / "tree", ROUND, "open")
     return place / "tree"
 
@@ -69,7 +70,7 @@ def check(tree: Path) -> None:
     # The posing benchmarks have no images, and say so; everything else has to be right.
     wrong = [finding for finding in report.findings if finding.rule != "images"]
     assert not wrong, wrong
-    assert len(report.results) == len(BENCHMARKS) * len(SCENARIOS)
+    assert len(report.results) == sum(map(len, BENCHMARKS.values()))
     print(f"{seconds} {peak}")
 
 

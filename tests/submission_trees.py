@@ -147,10 +147,13 @@ def add_audit(run: Path, result: RunResult, test: str) -> None:
     folder.mkdir()
     said = load_round(result.workload.round).submission.audits[test]
     names = list(load_round(result.workload.round).submission.files.audits[test])
+    names.remove("accuracy/accuracy.txt") if "accuracy/accuracy.txt" in names else None
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name.startswith("performance/"):
             shutil.copy(run / Path(name).name, folder / name)
+        elif name.startswith("accuracy/"):
+            shutil.copy(run.with_name("accuracy") / Path(name).name, folder / name)
         else:
             wanted = said.verdicts.get(name, (("TEST PASS",),))
             lines = [choices[0] for choices in wanted]

@@ -63,7 +63,7 @@ def test_the_way_from_runs_to_an_archive(good_tree: Path, posing: None, tmp_path
     assert isinstance(refused.exception, PrerequisiteError)
     assert not archive.exists()
     whole = tmp_path / "whole"
-    assert "3 logs cut" in mlpinf("submit", "truncate", tree, *ROUND, "--backup", whole).output
+    assert "4 logs cut" in mlpinf("submit", "truncate", tree, *ROUND, "--backup", whole).output
     done = mlpinf("submit", "check", tree, *ROUND, "--backup", whole)
     assert done.return_value == 0, done.output
     (tmp_path / "password").write_text("secret\n")

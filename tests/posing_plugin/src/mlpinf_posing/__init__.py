@@ -108,7 +108,7 @@ def check_accuracy(run: Run) -> Mapping[str, float]:
     return {
         metric: (limit.lower + limit.upper) / 2
         if limit.lower is not None and limit.upper is not None
-        else limit.lower or limit.upper or 0.0
+        else 1.001 * (limit.lower or 0.0)
         for metric, limit in limits.items()
     }
 
