@@ -126,7 +126,7 @@ def posing(
 
 
 @pytest.fixture(scope="session")
-def good_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def good_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed tree of v6.1 that breaks no rule; ``tree-whole`` beside it has the whole logs.
 
     Made once; who wants to change something copies it.
@@ -142,4 +142,4 @@ def good_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_runs(place / "runs", "v6.1", "whisper", ("Offline",))
         add_audits(place / "runs")
         make_tree(place / "runs", place / "tree", "v6.1", "closed")
-        yield place / "tree"
+    return place / "tree"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,16 @@ from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_core.submission.checking import check
 from mlpinf_core.submission.checking.catalogue import rules
 
-from .submission_trees import SYSTEM, add_audits, make_runs, make_tree
+from .damages import copy_of
+from .submission_trees import (
+    DETAIL,
+    SUBMITTER,
+    SYSTEM,
+    add_audits,
+    make_runs,
+    make_tree,
+    rewrite,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +43,6 @@ def test_a_good_closed_tree_is_accepted(good_tree: Path) -> None:
 
 
 def test_a_warning_is_no_error(good_tree: Path, tmp_path: Path) -> None:
-    from .damages import copy_of
-
     tree = copy_of(good_tree, tmp_path)
     path = tree / f"closed/ACME/systems/{SYSTEM}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "green"}))
@@ -61,6 +69,55 @@ def test_an_unknown_round_is_one_error(tmp_path: Path) -> None:
 
 def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:
     assert "seeds" in check(good_tree, round="v6.0").rules()
+
+
+# -- the open division -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_tree(good_tree: Path, tmp_path: Path) -> Path:
+    """The good tree in the open division, with a name of its own for whisper."""
+    tree = copy_of(good_tree, tmp_path)
+    (tree / "closed").rename(tree / "open")
+    owner = tree / "open" / SUBMITTER
+    description = owner / f"systems/{SYSTEM}.json"
+    data = json.loads(description.read_text())
+    description.write_text(json.dumps({**data, "division": "open"}))
+    systems = owner / "results" / SYSTEM
+    (systems / "whisper").rename(systems / "my-whisper")
+    (owner / "model_mapping.json").write_text(json.dumps({"my-whisper": "whisper"}))
+    return tree
+
+
+def test_an_open_tree_with_names_of_its_own_is_accepted(open_tree: Path) -> None:
+    report = check(open_tree, round="v6.1")
+    assert_accepted(report)
+    assert {result.benchmark for result in report.results} == {"llama3.1-8b", "my-whisper"}
+
+
+def test_an_open_tree_needs_no_audits_no_set_of_scenarios_and_no_accuracy(open_tree: Path) -> None:
+    results = open_tree / f"open/{SUBMITTER}/results/{SYSTEM}"
+    for path in results.glob("*/*/TEST*"):
+        shutil.rmtree(path)
+    shutil.rmtree(results / "llama3.1-8b/Server")
+    shutil.rmtree(open_tree / f"open/{SUBMITTER}/documentation")
+    text = results / "llama3.1-8b/Offline/accuracy/accuracy.txt"
+    text.write_text(text.read_text().replace("'rouge1': 3", "'rouge1': 1"))
+    assert_accepted(check(open_tree, round="v6.1"))
+
+
+@pytest.mark.parametrize(
+    "mapping", ["{", "[]", '{"my-whisper": "murmur"}', '{"my-whisper": 1}', '{"rgat": "whisper"}']
+)
+def test_a_wrong_mapping_is_named(open_tree: Path, mapping: str) -> None:
+    (open_tree / f"open/{SUBMITTER}/model_mapping.json").write_text(mapping)
+    assert {"mapping", "benchmark-unknown"} <= check(open_tree, round="v6.1").rules()
+
+
+def test_offline_needs_the_whole_data_set_in_the_open_division_too(open_tree: Path) -> None:
+    log = open_tree / f"open/{SUBMITTER}/results/{SYSTEM}/my-whisper/Offline/performance/run_1"
+    rewrite(log / DETAIL, {"generated_samples_per_query": 100})
+    assert check(open_tree, round="v6.1").rules() == {"offline-samples"}
 
 
 def entries() -> list[object]:
