@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "audit.config"
 
-_LOGGED: Final = {"mode": "test_mode", "min_duration": "min_duration_ms"}
-"""Keys that the detail log has under another name."""
+_LOGGED: Final = {
+    "mode": "effective_test_mode",
+    "min_duration": "effective_min_duration_ms",
+    "min_query_count": "requested_min_query_count",  # in Offline, what is in effect is 1
+}
+"""Keys that the detail log has under another name than ``effective_`` and theirs."""
 _MODES: Final = {2: "PerformanceOnly"}
 
 
@@ -45,7 +49,7 @@ def text(keys: Mapping[str, int]) -> str:
 def not_taken(keys: Mapping[str, int], detail: DetailLog) -> Iterator[Cause]:
     """One cause for each key that the run's log does not show in effect."""
     for key, value in keys.items():
-        name = f"effective_{_LOGGED.get(key, key)}"
+        name = _LOGGED.get(key, f"effective_{key}")
         wanted = _MODES[value] if key == "mode" else value
         if not _same(detail.get(name), wanted):
             yield Cause(
