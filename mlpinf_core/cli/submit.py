@@ -315,7 +315,8 @@ def verify_command(
 ) -> None:
     """Unpack an archive, and compare every file with its manifest."""
     set_up_logging(verbose)
-    from mlpinf_core.submission.packing import is_encrypted, verify
+    from mlpinf_core.submission.encryption import is_encrypted
+    from mlpinf_core.submission.packing import verify
 
     password = None
     if password_file is not None or is_encrypted(archive):

@@ -105,6 +105,8 @@ class SubmissionRules:
             required scenario and the round's accuracy.
         loadgen_versions: those of LoadGen that were made for the round.
         loadgen_sources: files of LoadGen whose checksums every log has.
+        truncated_audits: compliance tests whose accuracy log is cut as a result's is; the others'
+            are small.
         audits: compliance test to what its log and its verdicts have to say.
         images: benchmark to the files, without their ending, that have to lie in
             ``accuracy/images``.
@@ -122,6 +124,7 @@ class SubmissionRules:
     audited_divisions: tuple[Division, ...]
     loadgen_versions: tuple[str, ...]
     loadgen_sources: tuple[str, ...]
+    truncated_audits: tuple[str, ...] = ()
     audits: Mapping[str, AuditSettings] = attrs.field(factory=dict)
     images: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 

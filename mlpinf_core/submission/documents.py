@@ -41,8 +41,8 @@ def readme(chosen: Chosen, benchmark: str, model: str) -> str:
         lines += [
             "",
             (
-                f"LoadGen was told of {total:,} samples: after the variant's last one, the data set "
-                "begins anew. Accuracy is that of the first answer to each of its own samples."
+                f"LoadGen was told of {total:,} samples: after the variant's last one, the data "
+                "set begins anew. Accuracy is that of the first answer to each of its own samples."
             ),
         ]
     for title, candidate in (("Performance", chosen.performance), ("Accuracy", chosen.accuracy)):

@@ -7,6 +7,7 @@ Both run in a process of their own, with no flag that skips a check.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,10 +71,12 @@ def run_official(
         PrerequisiteError: the checkout has neither, or the interpreter cannot run them.
     """
     folder = checkout / FOLDER
+    # They are run in a folder of their own, where a relative path would lead elsewhere.
+    interpreter = shutil.which(python or sys.executable) or python or sys.executable
     found = []
     for file, arguments in (_NEW, _OLD):
         if (folder / file).is_file():
-            command = (python or sys.executable, *arguments)
+            command = (str(Path(interpreter).absolute()), *arguments)
             found.append(_run(command, folder, tree.resolve(), round))
     if not found:
         raise PrerequisiteError(

@@ -8,7 +8,7 @@ from mlpinf_core.submission.checking import accuracy
 from mlpinf_core.submission.checking.logs import check_any_log
 from mlpinf_core.submission.checking.notes import files_of
 from mlpinf_core.submission.checking.performance import check_performance
-from mlpinf_core.submission.layout import DETAIL, RUN
+from mlpinf_core.submission.layout import ACCURACY_LOG, DETAIL, RUN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,11 @@ def _check_test(test: str, folder: Path, entry: Entry, model: Model, notes: Note
             notes.add("audit-missing", path, f"{test} lacks it")
         elif not path.stat().st_size:
             notes.add("empty-file", path, "it is empty")
+    log = folder / "accuracy" / ACCURACY_LOG
+    most = rules.max_accuracy_log_bytes
+    if test in rules.truncated_audits and log.is_file() and log.stat().st_size > most:
+        message = f"{log.stat().st_size:,} bytes; at most {most:,} are taken"
+        notes.add("accuracy-log-size", log, message)
     said = rules.audits.get(test)
     for name, wanted in (said.verdicts if said else {}).items():
         _check_verdict(folder / name, wanted, notes)

@@ -8,7 +8,7 @@ import attrs
 
 from mlpinf_core.rules.model import BenchmarkRules, Round
 from mlpinf_core.submission.layout import EntryPlace
-from mlpinf_core.vocabulary import Division, Scenario
+from mlpinf_core.vocabulary import Scenario
 
 if TYPE_CHECKING:
     from mlpinf_core.rules.model import Limit
@@ -69,8 +69,3 @@ def models_of(round_: Round) -> dict[str, Model]:
 def scenario_of(folder: str) -> Scenario | None:
     """The scenario that a folder is named after, exactly."""
     return next((scenario for scenario in Scenario if scenario.value == folder), None)
-
-
-def is_closed(division: str) -> bool:
-    """Whether a folder's name is that of the closed division."""
-    return division == Division.CLOSED
