@@ -25,7 +25,9 @@ MLPINF = (sys.executable, "-c", "from mlpinf_core.cli import main; main()")
 SECONDS = 120.0
 CONTENT = b"a model"
 WANTING = """
-from mlpinf_core import BackendInfo, Benchmark, BenchmarkRules, Source, Variant, VariantSpec, hookimpl
+from mlpinf_core import (
+    BackendInfo, Benchmark, BenchmarkRules, Source, Variant, VariantSpec, hookimpl,
+)
 
 MODEL = Source(
     name="wanted.bin", kind="models", size=7, licence="MIT", gated="accept the terms",

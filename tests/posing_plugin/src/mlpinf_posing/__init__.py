@@ -48,6 +48,7 @@ def benchmarks() -> Sequence[Benchmark]:
         backend="posing",
         defaults={"sut": {"max_batch_size": 1024, "max_wait_ms": 0}},
         measurements=_MEASUREMENTS,
+        eos_token_id=2,
     )
     return [
         Benchmark(
