@@ -37,12 +37,12 @@ _COMMANDS: Final = {
         "mlpinf_core.cli.submit",
         "From runs to a submission: stage, check, truncate, pack, verify.",
     ),
-    "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
-    "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "campaign": (
         "mlpinf_core.cli.campaign",
         "Many workloads from nothing to a packed submission; goes on where it stopped.",
     ),
+    "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
+    "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }
 
