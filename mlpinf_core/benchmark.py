@@ -139,7 +139,10 @@ class VariantSpec:
         defaults: configuration values of this variant, by table and key, for every scenario.
         scenario_defaults: the same for one scenario; they stand above ``defaults``.
         accuracy: its own limits, by accuracy target and metric; None means the round's.
+        measurements: what a submission says of the model, by the official key
+            (``weight_data_types``), where it does not depend on settings.
         unavailable: why it cannot be run and what to do instead; None when it can.
+        eos_token_id: the token that ends an answer, where answers are tokens: what TEST06 counts.
     """
 
     summary: str
@@ -153,7 +156,9 @@ class VariantSpec:
         factory=lambda: MappingProxyType({})
     )
     accuracy: Mapping[str, Mapping[str, Limit]] | None = None
+    measurements: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
     unavailable: str | None = None
+    eos_token_id: int | None = None
 
 
 @attrs.frozen

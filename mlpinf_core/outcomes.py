@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import attrs
+
 from mlpinf_core.errors import LogError, MlpinfError, RunError
 from mlpinf_core.loadgen.supervisor import OUTPUT_NAME
 from mlpinf_core.logs.accuracy import AccuracyLog
@@ -20,16 +22,23 @@ if TYPE_CHECKING:
     from mlpinf_core.config.schema import Config
     from mlpinf_core.loadgen.supervisor import Outcome
     from mlpinf_core.plan import PlannedRun
+    from mlpinf_core.rules.model import AuditRules
 
 
 T = TypeVar("T")
 
+SUMMARY_NAME: Final = "mlperf_log_summary.txt"
 DETAIL_NAME: Final = "mlperf_log_detail.txt"
 ACCURACY_LOG_NAME: Final = "mlperf_log_accuracy.json"
 
 
 def verdict_of(
-    planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
+    planned: PlannedRun,
+    mode: Mode,
+    config: Config,
+    directory: Path,
+    outcome: Outcome,
+    audit: AuditRules | None = None,
 ) -> tuple[Verdict, Performance | None]:
     """The verdict of a finished run from its logs and its child's end, and what it measured.
 
@@ -39,6 +48,7 @@ def verdict_of(
         config: as it was run with.
         directory: of the run.
         outcome: of the child process.
+        audit: the compliance test that it is made for; None of an ordinary run.
     """
     if outcome.first_query is None and (causes := causes_of(outcome, directory)):
         return Verdict.of(causes), None  # there was no test, so there are no logs to judge
@@ -48,13 +58,21 @@ def verdict_of(
         "rules": planned.rules,
         "sample_count": int((outcome.result or {}).get("sample_count") or 0),
         "failures": causes_of(outcome, directory),
-        "notes": (*wheel_notes(planned.workload.round, outcome), *outcome.notes),
+        "notes": (
+            *wheel_notes(planned.workload.round, outcome),
+            *repetition_notes(config.loadgen.total_sample_count),
+            *outcome.notes,
+        ),
     }
     if mode is Mode.ACCURACY:
         answers = _read(AccuracyLog.read, directory / ACCURACY_LOG_NAME)
         return judge_accuracy_run(detail, answers, **common), None
     concurrency = (outcome.settings or {}).get("concurrency")
+    if audit is not None:
+        common |= {"sample_count": 0, "by_result": audit.must_be_valid}
     verdict = judge_performance(detail, config=config, concurrency=concurrency, **common)
+    if audit is not None:
+        verdict = attrs.evolve(verdict, notes=())  # they tell what hinders a submission as a result
     if isinstance(detail, LogError):
         return verdict, None
     try:
@@ -81,6 +99,18 @@ def wheel_notes(round_: str, outcome: Outcome) -> tuple[str, ...]:
         (
             f"not submittable to {round_}: LoadGen {settings['loadgen_version']} is of {embedded}; "
             f"the seeds of {round_} were enforced"
+        ),
+    )
+
+
+def repetition_notes(total: int | None) -> tuple[str, ...]:
+    """That the data set was presented more than once, where it was."""
+    if total is None:
+        return ()
+    return (
+        (
+            f"for the open division alone: the data set was presented as {total:,} samples, and "
+            "accuracy is that of the first answer to each of its own"
         ),
     )
 

@@ -18,7 +18,13 @@ class Reporter(Protocol):
     """Is told what happens, as it happens."""
 
     def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
-        """A child process starts: ``measure``, ``execute`` or ``score``."""
+        """A child process starts.
+
+        Args:
+            planned: what is run.
+            mode: what is measured of it.
+            task: ``prepare``, ``measure``, ``execute``, ``score``, or the name of an audit's test.
+        """
 
     def event(self, event: Mapping[str, Any]) -> None:
         """The child tells something; see :mod:`mlpinf_core.events`."""

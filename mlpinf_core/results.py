@@ -32,6 +32,8 @@ class RunResult:
         exit_code: what this run alone would end the process with.
         first_query_seconds: from the start of the child process to the first query.
         loadgen: version, embedded round and whether seeds were enforced.
+        audit: the compliance test that it was made for (``TEST01``), whose settings differ from the
+            workload's; None of an ordinary run.
     """
 
     workload: Workload
@@ -44,6 +46,7 @@ class RunResult:
     unscored: Cause | None = None
     first_query_seconds: float | None = None
     loadgen: dict[str, Any] = attrs.field(factory=dict)
+    audit: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -64,6 +67,7 @@ class RunResult:
             "unscored": self.unscored and attrs.asdict(self.unscored),
             "first_query_seconds": self.first_query_seconds,
             "loadgen": self.loadgen,
+            "audit": self.audit,
         }
 
     def write(self) -> None:
@@ -104,6 +108,7 @@ class RunResult:
             unscored=unscored and Cause(**unscored),
             first_query_seconds=data.get("first_query_seconds"),
             loadgen=data.get("loadgen", {}),
+            audit=data.get("audit"),
         )
 
 

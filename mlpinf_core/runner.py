@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mlpinf_core.config.schema import Config
     from mlpinf_core.plan import Plan, PlannedRun
     from mlpinf_core.plugins import Plugins
+    from mlpinf_core.rules.model import AuditRules
 
 log = logging.getLogger(__name__)
 
@@ -193,9 +194,17 @@ class Runner:
             raise unwritable(directory, error) from error
 
     def _supervise(
-        self, planned: PlannedRun, mode: Mode, task: str, config: Config, directory: Path
+        self,
+        planned: PlannedRun,
+        mode: Mode,
+        task: str,
+        config: Config,
+        directory: Path,
+        *,
+        called: str | None = None,
     ) -> Outcome:
-        self._reporter.started(planned, mode, task)
+        """Have a child do a task; ``called`` is what to tell of it instead of the task's name."""
+        self._reporter.started(planned, mode, called or task)
         return supervise(
             task,
             directory.absolute(),
@@ -255,9 +264,15 @@ class Runner:
     # -- judging ---------------------------------------------------------------------------------
 
     def _judge(
-        self, planned: PlannedRun, mode: Mode, config: Config, directory: Path, outcome: Outcome
+        self,
+        planned: PlannedRun,
+        mode: Mode,
+        config: Config,
+        directory: Path,
+        outcome: Outcome,
+        audit: AuditRules | None = None,
     ) -> RunResult:
-        verdict, performance = verdict_of(planned, mode, config, directory, outcome)
+        verdict, performance = verdict_of(planned, mode, config, directory, outcome, audit)
         exit_code = ExitCode.OK if verdict.valid else ExitCode.INVALID
         if causes_of(outcome, directory):
             exit_code = ExitCode.FAILED

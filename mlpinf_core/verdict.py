@@ -80,6 +80,7 @@ def judge_performance(
     failures: Sequence[Cause] = (),
     notes: Sequence[str] = (),
     concurrency: int | None = None,
+    by_result: bool = True,
 ) -> Verdict:
     """Judge a performance run; never raises for what is in the log.
 
@@ -95,6 +96,8 @@ def judge_performance(
         notes: what the caller has to add (a wheel of another round, say).
         concurrency: most samples that the SUT computes at the same time, where it told; None means
             what ``sut.max_batch_size`` and ``sut.workers`` say.
+        by_result: whether it has to be long enough, fast enough and called VALID by LoadGen; a
+            compliance test may ask only that it came to its end without errors.
     """
     causes = list(failures)
     least = load_round(workload.round).min_duration_s
@@ -102,7 +105,7 @@ def judge_performance(
         return Verdict.of([*causes, _unreadable("detail-log", detail)], notes)
     causes += _causes_of_any_run(detail, workload, Mode.PERFORMANCE)
     more = [*notes, *notes_of_performance(detail, workload, rules, least)]
-    if detail.finished:
+    if detail.finished and by_result:
         concurrency = concurrency or config.sut.max_batch_size * config.sut.workers
         try:
             causes += _causes_of_performance(detail, workload.scenario, concurrency, sample_count)

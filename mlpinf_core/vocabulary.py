@@ -79,6 +79,15 @@ class Category(_Word):
     EDGE = "edge"
 
 
+class Division(_Word):
+    """How strict the comparison is."""
+
+    CLOSED = "closed"
+    """The rules' own model, data and accuracy: results can be compared."""
+    OPEN = "open"
+    """Any model, with what it reaches."""
+
+
 @attrs.frozen
 class Workload:
     """What is run: round × benchmark × scenario × variant × accuracy target × power setting.

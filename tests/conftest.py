@@ -109,3 +109,37 @@ def plugin_path(
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(root)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def posing(
+    plugin_path: PluginPath,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Benchmarks that pose as those of the rounds, for one test."""
+    from .submission_trees import PROJECT
+
+    monkeypatch.setenv("MLPINF_DISABLE_PLUGINS", "llm,whisper,rgat,sdxl")
+    monkeypatch.setenv("MLPERF_SCRATCH_PATH", str(tmp_path_factory.mktemp("scratch")))
+    plugin_path.project(PROJECT)
+
+
+@pytest.fixture(scope="session")
+def good_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed tree of v6.1 that breaks no rule; ``tree-whole`` beside it has the whole logs.
+
+    Made once; who wants to change something copies it.
+    """
+    from .submission_trees import PROJECT, add_audits, make_runs, make_tree
+
+    place = tmp_path_factory.mktemp("submission")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLPINF_DISABLE_PLUGINS", "llm,whisper,rgat,sdxl")
+        patch.setenv("MLPERF_SCRATCH_PATH", str(tmp_path_factory.mktemp("scratch")))
+        PluginPath(tmp_path_factory.mktemp("plugins"), patch).project(PROJECT)
+        make_runs(place / "runs", "v6.1", "llama3.1-8b", ("Offline", "Server"))
+        make_runs(place / "runs", "v6.1", "whisper", ("Offline",))
+        add_audits(place / "runs")
+        make_tree(place / "runs", place / "tree", "v6.1", "closed")
+    return place / "tree"

@@ -51,6 +51,9 @@ _NULL = Benchmark(
         performance_sample_count=1024,
         accuracy={"99": {"exact": Limit(lower=100.0)}},
         latency={Scenario.SERVER: LatencyLimits(latency_ms=10)},
+        audits=("TEST01", "TEST04"),
+        audit_margins={"exact": 1},
+        audit_settings={"TEST01": {"*": {"accuracy_log_sampling_target": 128}}},
     ),
     response_dtype="int64",
 )

@@ -21,13 +21,26 @@ _COMMANDS: Final = {
     "list": ("mlpinf_core.cli.listing", "Benchmarks, scenarios, variants and backends."),
     "plugins": ("mlpinf_core.cli.listing", "Installed plugins and how well each loaded."),
     "config": ("mlpinf_core.cli.config", "Every setting of a workload, and where it comes from."),
+    "audit": (
+        "mlpinf_core.cli.audit",
+        "Make the compliance tests of runs that are to be submitted.",
+    ),
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
     "build": ("mlpinf_core.cli.prepare", "Build the engines of a backend that has any."),
+    "scratch": ("mlpinf_core.cli.scratch", "What lies in the scratch space, and how it is."),
     "system": (
         "mlpinf_core.cli.system",
         "What this machine is, and how a submission describes it.",
+    ),
+    "submit": (
+        "mlpinf_core.cli.submit",
+        "From runs to a submission: stage, check, truncate, pack, verify.",
+    ),
+    "campaign": (
+        "mlpinf_core.cli.campaign",
+        "Many workloads from nothing to a packed submission; goes on where it stopped.",
     ),
     "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
     "serve": ("mlpinf_core.cli.serve", "Start servers for a benchmark, and keep them running."),

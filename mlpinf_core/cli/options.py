@@ -30,9 +30,10 @@ TEST_RUN_SECONDS = 60.0
 """The least duration with ``--test-run``."""
 
 
-def _complete_benchmark(
+def complete_benchmark(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """Names of benchmarks, with their summaries."""
     from click.shell_completion import CompletionItem
 
     from mlpinf_core.plugins import Plugins
@@ -103,7 +104,7 @@ system_directories = click.option(
 
 
 _OPTIONS = (
-    click.argument("names", nargs=-1, metavar="[BENCHMARK]...", shell_complete=_complete_benchmark),
+    click.argument("names", nargs=-1, metavar="[BENCHMARK]...", shell_complete=complete_benchmark),
     click.option(
         "--benchmarks", metavar="A,B", help="Benchmarks, comma-separated; the same as arguments."
     ),
@@ -235,11 +236,9 @@ def make_request(
         layers.append(Layer("--backend", {"run": {"backend": backend}}))
     layers += [parse_assignment(text) for text in assignments]
     return Request(
-        benchmarks=tuple(part for name in (*names, benchmarks or "") for part in _parts(name)),
-        scenarios=tuple(map(Scenario.parse, _parts(scenarios))) if scenarios else None,
-        modes=tuple(
-            dict.fromkeys(m for part in _parts(mode) for m in lookup("mode", part, _MODES))
-        ),
+        benchmarks=tuple(part for name in (*names, benchmarks or "") for part in parts(name)),
+        scenarios=tuple(map(Scenario.parse, parts(scenarios))) if scenarios else None,
+        modes=tuple(dict.fromkeys(m for part in parts(mode) for m in lookup("mode", part, _MODES))),
         round=load_round(round_).name,
         variant=None if variant is None else Variant.parse(variant),
         accuracy_target="highest" if high_accuracy else accuracy_target,
@@ -252,5 +251,6 @@ def make_request(
     )
 
 
-def _parts(text: str) -> list[str]:
+def parts(text: str) -> list[str]:
+    """The words of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -53,7 +53,7 @@ class ConsoleReporter:
 
     def started(self, planned: PlannedRun, mode: Mode, task: str) -> None:
         """A child process starts."""
-        what = "measured pass" if task == "measure" else mode
+        what = {"measure": "measured pass", "execute": mode, "score": mode}.get(task, task)
         self._label = escape(f"{planned.workload} {what}")
         self._enter("scoring" if task == "score" else "starting")
 
@@ -83,10 +83,11 @@ class ConsoleReporter:
     def finished(self, result: RunResult) -> None:
         """A run has its result."""
         self._stop()
-        verdict = "[green]VALID[/]" if result.verdict.valid else "[bold red]INVALID[/]"
+        good, bad = ("passed", "failed") if result.audit else ("VALID", "INVALID")
+        verdict = f"[green]{good}[/]" if result.verdict.valid else f"[bold red]{bad}[/]"
         if result.accuracy is not None:
             verdict += ", accuracy " + ("passed" if result.accuracy.passed else "[red]missed[/]")
-        self._line(f"{escape(str(result.workload))} {result.mode}: {verdict}")
+        self._line(f"{escape(str(result.workload))} {result.audit or result.mode}: {verdict}")
 
     # -- inside ----------------------------------------------------------------------------------
 

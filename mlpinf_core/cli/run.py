@@ -29,9 +29,8 @@ from mlpinf_core.preflight import (
     expected_seconds,
     needs_measuring,
 )
-from mlpinf_core.record import FILE_NAME, read_json
+from mlpinf_core.repeating import request_to_repeat
 from mlpinf_core.scratch import Scratch
-from mlpinf_core.vocabulary import Mode, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +77,11 @@ def run_command(
     set_up_logging(verbose)
     if repeat is not None:
         _refuse_beside_repeat()
-        request = repeated(request, repeat)
+        if request.benchmarks:
+            raise ConfigurationError(
+                "--repeat and a benchmark were both given", remedy="give one of them"
+            )
+        request = request_to_repeat(repeat, request)
     if not serve:
         refuse_without_serve()
         return _run(request, verbose, dry_run=dry_run, as_json=as_json)
@@ -144,36 +147,6 @@ def _refuse_beside_repeat() -> None:
                 f"--repeat and {parameter.opts[0]} were both given",
                 remedy="give one of them; settings may be changed with --set",
             )
-
-
-def repeated(request: Request, directory: Path) -> Request:
-    """The request that makes an earlier run again, with the command line's settings above it."""
-    import attrs
-
-    if request.benchmarks:
-        raise ConfigurationError(
-            "--repeat and a benchmark were both given", remedy="give one of them"
-        )
-    if not (directory / FILE_NAME).is_file():
-        raise ConfigurationError(
-            f"there is no {FILE_NAME} to repeat",
-            where=str(directory),
-            remedy="name the directory of one run: .../performance",
-        )
-    record = read_json(directory / FILE_NAME)
-    workload = Workload.from_dict(record["workload"])
-    recorded = Layer(f"repeat of {directory}", record["config"]["values"])
-    return attrs.evolve(
-        request,
-        benchmarks=(workload.benchmark,),
-        scenarios=(workload.scenario,),
-        modes=(Mode(record["mode"]),),
-        round=workload.round,
-        variant=workload.variant,
-        accuracy_target=workload.accuracy_target,
-        power=workload.power,
-        layers=(recorded, *request.layers),
-    )
 
 
 def show_results(results: Results, *, as_json: bool, now: bool = True) -> int:

@@ -120,6 +120,14 @@ class LoadGenSettings:
         unit="samples",
         validator=_positive,
     )
+    total_sample_count: int | None = setting(
+        None,
+        "Present the data set as so many samples: after its last one it begins anew. For a tiny "
+        "data set in the open division, where a submission still has as many samples as the "
+        "benchmark's own; unset, the data set is what it is.",
+        unit="samples",
+        validator=_positive,
+    )
     target_latency_ms: float | None = setting(
         None,
         "Server: the latency limit. SingleStream and MultiStream: the expected latency, which "

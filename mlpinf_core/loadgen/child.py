@@ -35,7 +35,7 @@ from mlpinf_core.artifacts import ArtifactStore
 from mlpinf_core.binding import bind_process
 from mlpinf_core.config import dump
 from mlpinf_core.context import Run
-from mlpinf_core.errors import BackendError, ExitCode, MlpinfError
+from mlpinf_core.errors import BackendError, ConfigurationError, ExitCode, MlpinfError
 from mlpinf_core.events import EventWriter
 from mlpinf_core.loadgen.failures import Failure
 from mlpinf_core.loadgen.lifetime import closing, end_with_parent, thread_died
@@ -123,6 +123,8 @@ class Child:
         samples = self._samples()
         self._events.phase("scoring")
         accuracy_log = AccuracyLog.read(self._run.directory / "mlperf_log_accuracy.json")
+        if self._run.config.loadgen.total_sample_count is not None:
+            accuracy_log = accuracy_log.folded(len(samples))
         scores = self._hook("check_accuracy", run=self._run, samples=samples, log=accuracy_log)
         plain = {
             str(metric): value.to_dict() if isinstance(value, NotGraded) else float(value)
@@ -132,16 +134,16 @@ class Child:
 
     def execute(self) -> None:
         """Run the test."""
-        with self._ready() as (samples, responder, test):
+        with self._ready() as (total, responder, test):
             self._events.phase("running")
             tested = test(None, self._run.directory)
-            self._report(responder, seconds=tested.seconds, sample_count=len(samples))
+            self._report(responder, seconds=tested.seconds, sample_count=total)
 
     def measure(self) -> None:
         """Find the rate: tests that grow until one takes ``run.measure_seconds``."""
         wanted = self._run.config.run.measure_seconds
         stream = self._run.workload.scenario.is_stream
-        with self._ready() as (samples, responder, test):
+        with self._ready() as (total, responder, test):
             self._events.phase("measuring")
             count = _FIRST_STREAMED if stream else max(_FIRST_MEASURED, self._concurrency)
             while True:
@@ -154,7 +156,7 @@ class Child:
                 count = int(count * min(max(ratio, 1.5), _GROWTH))
             queries = count if stream else done
             rate = queries / tested.seconds
-            self._report(responder, seconds=tested.seconds, sample_count=len(samples), rate=rate)
+            self._report(responder, seconds=tested.seconds, sample_count=total, rate=rate)
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -188,9 +190,20 @@ class Child:
         backend: Backend = self._hook("build_backend", run=self._run, samples=samples)
         return backend
 
+    def _total(self, samples: Samples) -> int:
+        """How many samples LoadGen is told of: the data set's, or more of the same."""
+        total = self._run.config.loadgen.total_sample_count
+        if total is not None and total < len(samples):
+            raise ConfigurationError(
+                f"loadgen.total_sample_count is {total:,}, and the data set has {len(samples):,}",
+                where="loadgen.total_sample_count",
+                remedy="leave it unset, or set it to at least as many",
+            )
+        return total or len(samples)
+
     @contextlib.contextmanager
-    def _ready(self) -> Iterator[tuple[Samples, Responder, Callable[..., Any]]]:
-        """Everything up to the test, and its teardown."""
+    def _ready(self) -> Iterator[tuple[int, Responder, Callable[..., Any]]]:
+        """Everything up to the test, and its teardown: how many samples, who answers, the test."""
         from mlpinf_core.loadgen import settings as loadgen_settings
         from mlpinf_core.loadgen.responder import Responder
         from mlpinf_core.loadgen.session import Session
@@ -198,7 +211,8 @@ class Child:
         run = self._run
         samples = self._samples()
         backend = self._backend(samples)
-        prepared = loadgen_settings.prepare(run, len(samples))
+        total = self._total(samples)
+        prepared = loadgen_settings.prepare(run, total)
         loadgen_settings.check_memory(run, prepared.test_settings)
         with closing(self._blamed("Backend.close", backend.close)):
             self._events.phase("loading")
@@ -246,10 +260,10 @@ class Child:
                     settings.min_duration_ms = 0
                     settings.offline_expected_qps = 0
                     settings.server_target_qps = _BURST_QPS
-                return session.test(settings, directory, len(samples))
+                return session.test(settings, directory, total)
 
             with closing(self._blamed("Sut.close", sut.close)):
-                yield samples, responder, test
+                yield total, responder, test
 
     def _progress(self, progress: Progress) -> None:
         self._events.emit(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from mlpinf_core.loadgen.answers import Column
     from mlpinf_core.protocols import Outputs, Slots
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Responder:
         # Offline tells no time per output token of a single one, and LoadGen refuses it.
         self._least_tokens = 0 if not token_latencies else 1 if first_tokens else 2
         self._dtype = None if dtype is None else np.dtype(dtype)
+        self._token_size = 0 if self._dtype is None else self._dtype.itemsize
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._pools = threading.local()
@@ -100,22 +102,34 @@ class Responder:
 
     # -- answering -------------------------------------------------------------------------------
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: npt.NDArray[Any] | None = None) -> None:
         """Report that the first token of each sample has been produced, now.
 
         Ignored where LoadGen does not track first tokens, and for samples already reported.
+
+        Args:
+            slots: which.
+            tokens: what they are, [n] of the responses' dtype, in the same order: TEST06 compares
+                them with the answers, and fails without.
         """
         if not self._first_tokens:
             return
         some = self._readable(slots)
         if some is None:
             return
+        told = None if tokens is None else _tokens(tokens, len(some), self._dtype)
         with self._lock:
             # LoadGen is told under the lock, so that no completion is told before it. It keeps a
             # log for each thread, though: one thread should tell both of a sample.
             fresh, ids = self._table.unstarted(some)
             if len(fresh):
-                self._pool().complete(ids, first_token=True)
+                if told is None:
+                    self._pool().complete(ids, first_token=True)
+                else:
+                    told = told[_positions(some, fresh)]
+                    where = np.arange(len(told), dtype=np.uint64) * np.uint64(told.itemsize)
+                    where += np.uint64(told.__array_interface__["data"][0])
+                    self._pool().complete(ids, where, told.itemsize, first_token=True)
                 self._table.start(fresh)
 
     def complete(self, slots: Slots, outputs: Outputs | None) -> None:
@@ -259,10 +273,15 @@ class Responder:
     def _tell_few(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
         """Plain Python for a handful of samples, as Server and SingleStream issue them."""
         new = self._lg.QuerySampleResponse
-        if len(unstarted) and self._first_tokens:
-            self._lg.FirstTokenComplete([new(int(id_), 0, 0, 0) for id_ in unstarted])
         n_tokens = answers.n_tokens if self._token_latencies else 0
         address, size = answers.addresses, answers.sizes
+        if len(unstarted) and self._first_tokens:
+            if isinstance(address, int) and isinstance(size, int):
+                first = min(size, self._token_size)
+                responses = [new(int(id_), address, first, 0) for id_ in unstarted]
+                self._lg.FirstTokenComplete(responses)
+            else:
+                self._tell_first(ids, unstarted, answers)
         if isinstance(address, int) and isinstance(size, int) and isinstance(n_tokens, int):
             responses = [new(int(id_), address, size, n_tokens) for id_ in ids]
         else:
@@ -276,9 +295,19 @@ class Responder:
     def _tell_many(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
         """Array operations for a batch."""
         if len(unstarted) and self._first_tokens:
-            self._pool().complete(np.asarray(unstarted), first_token=True)
+            self._tell_first(ids, unstarted, answers)
         n_tokens = answers.n_tokens if self._token_latencies else 0
         self._pool().complete(np.asarray(ids), answers.addresses, answers.sizes, n_tokens)
+
+    def _tell_first(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
+        """First tokens of samples whose backend told of none: their answers begin with them."""
+        if len(unstarted) != len(ids):
+            answers = answers.at(_positions(ids, unstarted))
+        if isinstance(answers.sizes, int):
+            sizes: Column = min(self._token_size, answers.sizes)
+        else:
+            sizes = np.minimum(answers.sizes, np.uint64(self._token_size))
+        self._pool().complete(np.asarray(unstarted), answers.addresses, sizes, first_token=True)
 
     def _pool(self) -> ResponsePool:
         pool: ResponsePool | None = getattr(self._pools, "pool", None)
@@ -307,3 +336,23 @@ class Responder:
             self._on_failure(failure, reason if isinstance(reason, BaseException) else None)
         except Exception:
             log.exception("a failure could not be told: %s", failure.message)
+
+
+def _positions(among: Slots | Ids, some: Slots | Ids) -> npt.NDArray[np.int64]:
+    """Where each of ``some`` is in ``among``, all of which are distinct."""
+    if len(some) == len(among):
+        return np.arange(len(some))  # what is taken of some keeps their order
+    every = np.asarray(among)
+    order = np.argsort(every, kind="stable")
+    return order[np.searchsorted(every, np.asarray(some), sorter=order)]
+
+
+def _tokens(
+    tokens: npt.NDArray[Any], count: int, dtype: np.dtype[Any] | None
+) -> npt.NDArray[Any] | None:
+    """First tokens in the form of the responses; None where they are not one a sample."""
+    try:
+        found = np.ascontiguousarray(tokens, dtype=dtype)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if found.shape == (count,) else None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from mlpinf_core.loadgen.responder import Responder
     from mlpinf_core.protocols import Samples, Sut
 
@@ -79,6 +81,7 @@ class Session:
         self._on_stuck = on_stuck
         self._ended = threading.Event()
         self._started_at = 0.0
+        self._repeated = False
         self.busy = False
         """Whether LoadGen is waiting for the SUT to return."""
         self._abort_timer: threading.Timer | None = None
@@ -89,7 +92,8 @@ class Session:
         Args:
             settings: LoadGen's ``TestSettings``.
             directory: where LoadGen writes its logs; must exist.
-            sample_count: samples in the data set.
+            sample_count: samples that LoadGen is told of; beyond the data set's own, it begins
+                anew.
 
         Raises:
             RunError: LoadGen returned without having run a test.
@@ -99,6 +103,7 @@ class Session:
         performance_count = min(
             settings.performance_sample_count_override or sample_count, sample_count
         )
+        self._repeated = sample_count > len(self._samples)
         qsl = lg.ConstructQSL(sample_count, performance_count, self._load, self._unload)
         log_settings = lg.LogSettings()
         log_settings.enable_trace = False  # on by default, and it fills the disk
@@ -156,7 +161,7 @@ class Session:
             return  # the query has been answered
         self.busy = True
         try:
-            self._sut.issue(Query(slots, np.array(indices, dtype=np.int64)))
+            self._sut.issue(Query(slots, self._rows(indices)))
         except BaseException as error:
             log.exception("the SUT did not take a query")
             self._responder.fail(slots, error)
@@ -176,7 +181,7 @@ class Session:
 
     def _load(self, indices: list[int]) -> None:
         try:
-            self._samples.load(np.array(indices, dtype=np.int64))
+            self._samples.load(self._distinct(indices))
         except BaseException as error:
             log.exception("samples could not be loaded")
             self._responder.abort(
@@ -185,9 +190,19 @@ class Session:
 
     def _unload(self, indices: list[int]) -> None:
         try:
-            self._samples.unload(np.array(indices, dtype=np.int64))
+            self._samples.unload(self._distinct(indices))
         except BaseException:
             log.exception("samples could not be unloaded")
+
+    def _rows(self, indices: list[int]) -> npt.NDArray[np.int64]:
+        """LoadGen's samples as the data set numbers them."""
+        rows = np.array(indices, dtype=np.int64)
+        return rows % len(self._samples) if self._repeated else rows
+
+    def _distinct(self, indices: list[int]) -> npt.NDArray[np.int64]:
+        """The same, each once, for what is loaded is loaded."""
+        rows = self._rows(indices)
+        return np.unique(rows) if self._repeated else rows
 
     def _tick(self) -> None:
         """Signs of life for the parent; ends with the test."""

@@ -138,6 +138,10 @@ class AccuracyLog:
         """Samples that a data set of ``sample_count`` does not have, ascending."""
         return np.unique(self.qsl_indices[self.qsl_indices >= sample_count])
 
+    def folded(self, sample_count: int) -> AccuracyLog:
+        """The same log with samples numbered as in a data set that was presented repeatedly."""
+        return attrs.evolve(self, qsl_indices=self.qsl_indices % sample_count)
+
     def first_entries(self) -> NDArray[np.int64]:
         """The first entry of each sample that has one, by ascending sample.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Final
 import attrs
 
 from mlpinf_core.names import lookup
+from mlpinf_core.rules.submission import SubmissionRules
 from mlpinf_core.vocabulary import Category, Scenario
 
 EMPTY: Final[Mapping[object, object]] = MappingProxyType({})
@@ -86,6 +88,8 @@ class BenchmarkRules:
         audits: the compliance tests asked for.
         audit_margins: metric to the percentage by which it may differ between the two accuracy
             files of a TEST01 whose exact comparison failed.
+        audit_settings: test to what its audit.config says for this benchmark besides; in the form
+            of :attr:`AuditRules.config`.
         result_fields: scenario to the detail log's key of the result. LoadGen writes latencies in
             ns, whatever the key is called.
         units: scenario to the unit that its result is published in.
@@ -106,6 +110,7 @@ class BenchmarkRules:
     equal_issue: bool = False
     audits: tuple[str, ...] = ()
     audit_margins: Mapping[str, float] = attrs.field(factory=_no_entries)
+    audit_settings: Mapping[str, Mapping[str, Mapping[str, int]]] = attrs.field(factory=_no_entries)
     result_fields: Mapping[Scenario, str] = attrs.field(factory=_no_entries)
     units: Mapping[Scenario, str] = attrs.field(factory=_no_entries)
 
@@ -119,6 +124,38 @@ class BenchmarkRules:
         if scenario is Scenario.INTERACTIVE and self.loadgen_interactive_name:
             return self.loadgen_interactive_name
         return self.loadgen_name
+
+
+class Speed(enum.StrEnum):
+    """How the score of a compliance test must compare with that of the performance run."""
+
+    SAME = "same"
+    NOT_FASTER = "not faster"
+
+
+@attrs.frozen
+class AuditRules:
+    """One compliance test.
+
+    Attributes:
+        config: what LoadGen is told in audit.config: a scenario, or ``*`` for each, to key to
+            value. Booleans are 0 and 1, durations in ms.
+        files: what the test leaves for a submission, relative to its folder.
+        must_be_valid: whether LoadGen has to call the test's own run VALID.
+        speed: how its score is compared; None where it is not.
+        speed_margin: per cent by which the score may differ (``same``), or by which it may
+            be higher (``not faster``).
+        relaxed_margin: the same for a stream whose score is at most ``relaxed_up_to``.
+        relaxed_up_to: scenario to that score.
+    """
+
+    config: Mapping[str, Mapping[str, int]]
+    files: tuple[str, ...]
+    must_be_valid: bool
+    speed: Speed | None = None
+    speed_margin: float = 0.0
+    relaxed_margin: float = 0.0
+    relaxed_up_to: Mapping[Scenario, float] = attrs.field(factory=_no_entries)
 
 
 @attrs.frozen
@@ -177,6 +214,8 @@ class Round:
         min_duration_s: the least length of a performance run, in seconds.
         seeds: the round's seeds.
         system_description: what it wants to know of a system.
+        audits: the compliance tests, by name (``TEST01``).
+        submission: what it asks of a submission's tree.
         defaults: what a benchmark need not say.
         benchmarks: proper name (``llama2-70b``, not the checker's ``llama2-70b-99``) to its rules,
             with the defaults filled in.
@@ -186,6 +225,8 @@ class Round:
     min_duration_s: float
     seeds: Seeds
     system_description: SystemDescriptionRules
+    audits: Mapping[str, AuditRules]
+    submission: SubmissionRules
     defaults: Defaults
     benchmarks: Mapping[str, BenchmarkRules]
 

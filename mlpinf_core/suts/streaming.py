@@ -28,15 +28,16 @@ class Stream:
         self.indices = batch.indices
         """int64 [n], the samples to compute."""
 
-    def first_token(self, positions: npt.ArrayLike) -> None:
-        """The first tokens of these samples exist now.
+    def first_token(self, positions: npt.ArrayLike, tokens: npt.ArrayLike | None = None) -> None:
+        """The first tokens of these samples exist now; give them, for TEST06 compares them.
 
         Say so in the thread that will complete them: LoadGen keeps a log a thread, and where the
         two come from different ones within some 10 ms it may take the completion for the earlier,
         which is an error in its log. Nor may a thread that has answered samples end before the
         test does, for that may crash LoadGen.
         """
-        self._responder.first_token(self._at(positions))
+        told = None if tokens is None else np.atleast_1d(np.asarray(tokens))
+        self._responder.first_token(self._at(positions), told)
 
     def complete(self, positions: npt.ArrayLike, outputs: Outputs) -> None:
         """These samples are finished."""

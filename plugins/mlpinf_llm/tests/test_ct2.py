@@ -52,9 +52,9 @@ def test_every_prompt_of_a_batch_reports_its_first_token_once_whatever_its_lengt
     by_length = np.argsort(prompts.lengths)
     batch = np.array([by_length[0], by_length[-1], by_length[len(prompts) // 2]])
     assert len(set(prompts.lengths[batch])) == 3
-    reported: list[int] = []
-    backend.generate(batch, reported.append)
-    assert sorted(reported) == [0, 1, 2]
+    reported: list[tuple[int, int]] = []
+    answers = backend.generate(batch, lambda position, token: reported.append((position, token)))
+    assert sorted(reported) == [(n, answer[0]) for n, answer in enumerate(answers)]
 
 
 @pytest.mark.model

@@ -152,6 +152,12 @@ def _variants(name: str, *, data: str) -> Mapping[Variant, VariantSpec]:
                 },
             },
             accuracy=_limits(data),
+            eos_token_id=tiny.GENERATION[data].eos_ids[0],
+            measurements={
+                "input_data_types": "int32",
+                "weight_data_types": "int8",
+                "weight_transformations": "Q4_1 to int8 without calibration (CTranslate2)",
+            },
         ),
     }
 
@@ -167,6 +173,7 @@ def _full(name: str) -> VariantSpec:
         sources=(official.data.source, official.tokenizer),
         backend_sources={TRTLLM: (checkpoint,), VLLM: (checkpoint,)},
         defaults={"benchmark": {"max_output_tokens": official.generation.max_tokens}},
+        eos_token_id=official.generation.eos_ids[0],
     )
 
 

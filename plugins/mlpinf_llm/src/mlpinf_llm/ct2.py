@@ -165,14 +165,14 @@ class CTranslate2Backend:
         self._generator = None
 
     def generate(
-        self, indices: npt.NDArray[np.int64], on_first: Callable[[int], None] | None = None
+        self, indices: npt.NDArray[np.int64], on_first: Callable[[int, int], None] | None = None
     ) -> list[npt.NDArray[np.int32]]:
         """Answer prompts.
 
         Args:
             indices: int64 [n], prompts.
-            on_first: called with a position in the batch when its first token exists; None where
-                nobody asks.
+            on_first: called with a position in the batch and its first token when that exists; None
+                where nobody asks.
 
         Returns:
             n arrays of token ids, int32, each at most ``max_output_tokens`` long.
@@ -196,7 +196,7 @@ class CTranslate2Backend:
         return outputs_of(self.generate(indices))
 
 
-def _first_tokens(on_first: Callable[[int], None]) -> Callable[[Any], bool]:
+def _first_tokens(on_first: Callable[[int, int], None]) -> Callable[[Any], bool]:
     """A CTranslate2 callback that reports each prompt's first token.
 
     CTranslate2 counts steps from the end of the batch's shortest prompt, and calls for generated
@@ -207,7 +207,7 @@ def _first_tokens(on_first: Callable[[int], None]) -> Callable[[Any], bool]:
     def callback(step: Any) -> bool:
         if step.batch_id not in begun:
             begun.add(step.batch_id)
-            on_first(step.batch_id)
+            on_first(step.batch_id, step.token_id)
         return False  # do not stop
 
     return callback

@@ -142,6 +142,13 @@ def _tiny() -> VariantSpec:
             Scenario.INTERACTIVE: {"loadgen": {**_TINY_SERVER, "min_query_count": _P99_QUERIES}},
         },
         accuracy={"99": {"acc": Limit(lower=TINY_LIMIT)}},
+        measurements={
+            "input_data_types": "fp32",
+            "retraining": "Yes: a small model of its own, trained on a synthetic graph",
+            "starting_weights_filename": "the plugin's own tiny weights",
+            "weight_data_types": "fp32",
+            "weight_transformations": "none",
+        },
     )
 
 

@@ -145,6 +145,11 @@ def _tiny() -> VariantSpec:
             },
         },
         accuracy={"99": {"ACCURACY": Limit(lower=round(0.99 * _TINY_ACCURACY, 4))}},
+        measurements={
+            "input_data_types": "fp32",
+            "weight_data_types": "int8",
+            "weight_transformations": "quantized when loaded, without calibration (CTranslate2)",
+        },
     )
 
 

@@ -1,0 +1,1 @@
+"""The tree that is submitted: staged from runs, checked, cut, packed."""

@@ -1,0 +1,70 @@
+"""Descriptions of systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlpinf_core.vocabulary import Category
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlpinf_core.rules.model import Round
+    from mlpinf_core.submission.checking.notes import Notes
+    from mlpinf_core.submission.layout import SubmitterPlace
+
+_COUNTS = ("number_of_nodes", "accelerators_per_node", "host_processors_per_node")
+
+
+def check_system(
+    place: SubmitterPlace, system: str, round_: Round, *, power: bool, notes: Notes
+) -> tuple[Category, ...]:
+    """One description; returns the categories that the system is in, none where nobody can tell.
+
+    Args:
+        place: whose it is.
+        system: its name.
+        round_: the rules.
+        power: whether a result of the system has its power measured.
+        notes: takes the findings.
+    """
+    path = place.description(system)
+    data = notes.json_object(path, "system-missing", "system-damaged")
+    if data is None:
+        return ()
+    rules = round_.system_description
+    for key in rules.required + (rules.power if power else ()):
+        if key not in data:
+            notes.add("system-field", path, f"{key!r} is missing")
+        elif key in rules.meaningful and not _says_something(data[key]):
+            zero = ' (write the text "0", not the number)' if data[key] == 0 else ""
+            notes.add("system-field", path, f"{key!r} says nothing{zero}")
+    _check_words(data, round_, path, notes)
+    for key, wanted in (("submitter", place.submitter), ("division", place.division)):
+        said = data.get(key)
+        if said is not None and str(said).casefold() != wanted.casefold():
+            notes.add("system-owner", path, f"{key!r} is {said!r:.60} in the folder of {wanted!r}")
+    said = str(data.get("system_type", ""))
+    return tuple(category for category in Category if category.value in said.split(","))
+
+
+def _says_something(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) -> None:
+    rules = round_.system_description
+    words = {"status": rules.statuses, "system_type": rules.types, "division": rules.divisions}
+    for key, admitted in words.items():
+        if key in data and str(data[key]).casefold() not in admitted:
+            known = ", ".join(admitted)
+            notes.add("system-word", path, f"{key!r} is {data[key]!r:.60}, not one of {known}")
+    for key in _COUNTS:
+        said = data.get(key)
+        if said is not None and _says_something(said) and not str(said).isdigit():
+            notes.add("system-word", path, f"{key!r} is {said!r:.60}, not a whole number")
+    for key, value in data.items():
+        if key not in rules.keys:
+            notes.warn("system-field", path, f"no round knows {key!r}", remedy="leave it out")
+        elif not isinstance(value, str | int | float):
+            notes.add("system-field", path, f"{key!r} is neither text nor a number")

@@ -1,0 +1,154 @@
+"""What the checker accepts, and that it names file, rule and remedy of what it does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlpinf_core.errors import PrerequisiteError, UnknownNameError
+from mlpinf_core.rules import ROUNDS, load_round
+from mlpinf_core.submission.checking import check
+from mlpinf_core.submission.checking.catalogue import rules
+
+from .damages import copy_of
+from .submission_trees import (
+    DETAIL,
+    SUBMITTER,
+    SYSTEM,
+    add_audits,
+    make_runs,
+    make_tree,
+    rewrite,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlpinf_core.submission.model import Report
+
+
+def assert_accepted(report: Report) -> None:
+    assert report.ok, "\n".join(map(str, report.findings))
+    assert report.results
+    assert all(result.valid and result.value for result in report.results)
+
+
+def test_a_good_closed_tree_is_accepted(good_tree: Path) -> None:
+    report = check(good_tree, round="v6.1", backup=good_tree.with_name("tree-whole"))
+    assert_accepted(report)
+    assert {result.model for result in report.results} == {"llama3.1-8b", "whisper"}
+
+
+def test_a_warning_is_no_error(good_tree: Path, tmp_path: Path) -> None:
+    tree = copy_of(good_tree, tmp_path)
+    path = tree / f"closed/ACME/systems/{SYSTEM}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "green"}))
+    report = check(tree, round="v6.1")
+    assert report.ok
+    assert [finding.rule for finding in report.findings] == ["system-field"]
+
+
+def test_every_rule_says_what_it_asks_and_what_to_do() -> None:
+    for rule in rules().values():
+        assert rule.asks
+        assert rule.remedy
+
+
+def test_a_tree_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="no such folder"):
+        check(tmp_path / "nothing", round="v6.1")
+
+
+def test_an_unknown_round_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError):
+        check(tmp_path, round="v9.9")
+
+
+def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:
+    assert "seeds" in check(good_tree, round="v6.0").rules()
+
+
+# -- the open division -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_tree(good_tree: Path, tmp_path: Path) -> Path:
+    """The good tree in the open division, with a name of its own for whisper."""
+    tree = copy_of(good_tree, tmp_path)
+    (tree / "closed").rename(tree / "open")
+    owner = tree / "open" / SUBMITTER
+    description = owner / f"systems/{SYSTEM}.json"
+    data = json.loads(description.read_text())
+    description.write_text(json.dumps({**data, "division": "open"}))
+    systems = owner / "results" / SYSTEM
+    (systems / "whisper").rename(systems / "my-whisper")
+    (owner / "model_mapping.json").write_text(json.dumps({"my-whisper": "whisper"}))
+    return tree
+
+
+def test_an_open_tree_with_names_of_its_own_is_accepted(open_tree: Path) -> None:
+    report = check(open_tree, round="v6.1")
+    assert_accepted(report)
+    assert {result.benchmark for result in report.results} == {"llama3.1-8b", "my-whisper"}
+
+
+def test_an_open_tree_needs_no_audits_no_set_of_scenarios_and_no_accuracy(open_tree: Path) -> None:
+    results = open_tree / f"open/{SUBMITTER}/results/{SYSTEM}"
+    for path in results.glob("*/*/TEST*"):
+        shutil.rmtree(path)
+    shutil.rmtree(results / "llama3.1-8b/Server")
+    shutil.rmtree(open_tree / f"open/{SUBMITTER}/documentation")
+    text = results / "llama3.1-8b/Offline/accuracy/accuracy.txt"
+    text.write_text(text.read_text().replace("'rouge1': 3", "'rouge1': 1"))
+    assert_accepted(check(open_tree, round="v6.1"))
+
+
+@pytest.mark.parametrize(
+    "mapping", ["{", "[]", '{"my-whisper": "murmur"}', '{"my-whisper": 1}', '{"rgat": "whisper"}']
+)
+def test_a_wrong_mapping_is_named(open_tree: Path, mapping: str) -> None:
+    (open_tree / f"open/{SUBMITTER}/model_mapping.json").write_text(mapping)
+    assert {"mapping", "benchmark-unknown"} <= check(open_tree, round="v6.1").rules()
+
+
+def test_offline_needs_the_whole_data_set_in_the_open_division_too(open_tree: Path) -> None:
+    log = open_tree / f"open/{SUBMITTER}/results/{SYSTEM}/my-whisper/Offline/performance/run_1"
+    rewrite(log / DETAIL, {"generated_samples_per_query": 100})
+    assert check(open_tree, round="v6.1").rules() == {"offline-samples"}
+
+
+def entries() -> list[object]:
+    """Every benchmark and scenario of every round."""
+    return [
+        pytest.param(round_, name, id=f"{round_}-{name}")
+        for round_ in ROUNDS
+        for name in load_round(round_).benchmarks
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("round_", "benchmark"), entries())
+def test_a_tree_of_every_benchmark_and_scenario_of_every_round_is_accepted(
+    round_: str, benchmark: str, posing: None, tmp_path: Path
+) -> None:
+    rules = load_round(round_).benchmark(benchmark)
+    scenarios = dict.fromkeys(
+        scenario.value
+        for table in (rules.scenarios_required, rules.scenarios_optional)
+        for of_category in table.values()
+        for scenario in of_category
+    )
+    make_runs(tmp_path / "runs", round_, benchmark, scenarios)
+    add_audits(tmp_path / "runs")
+    make_tree(tmp_path / "runs", tmp_path / "tree", round_, "closed")
+    images = load_round(round_).submission.images.get(benchmark, ())
+    for accuracy in (tmp_path / "tree").rglob("accuracy") if images else ():
+        (accuracy / "images").mkdir()
+        for image in images:
+            (accuracy / "images" / f"{image}.png").write_bytes(b"an image")
+    report = check(tmp_path / "tree", round=round_, backup=tmp_path / "tree-whole")
+    assert_accepted(report)
+    assert {result.scenario for result in report.results} == set(scenarios)

@@ -1,0 +1,169 @@
+"""Packing: what is packed can be unpacked, and nothing is lost when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.submission.encryption import is_encrypted
+from mlpinf_core.submission.packing import pack, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+PASSWORD = "correct horse, battery staple"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small one."""
+    for name in ("open/ACME/src/README.md", "open/ACME/results/A/B/C/log.txt"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(os.urandom(5000))
+    return tmp_path / "tree"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_archive_holds_the_tree_and_its_checksums_lie_beside_it(
+    tree: Path, tmp_path: Path
+) -> None:
+    packed = pack(tree, tmp_path / "out/ACME.tar.gz")
+    with tarfile.open(packed.archive) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert content(tmp_path / "unpacked") == content(tree)
+    for kind in ("sha1", "sha256"):
+        subprocess.run(
+            [f"{kind}sum", "--check", f"ACME.tar.gz.{kind}"],
+            cwd=tmp_path / "out",
+            check=True,
+            capture_output=True,
+        )
+    assert len((tmp_path / "out/ACME.tar.gz.manifest").read_text().splitlines()) == 2
+
+
+def test_one_tree_gives_one_archive(tree: Path, tmp_path: Path) -> None:
+    first = pack(tree, tmp_path / "a.tar.gz")
+    os.utime(next(tree.rglob("log.txt")), (1, 1))
+    assert pack(tree, tmp_path / "b.tar.gz").sha256 == first.sha256
+
+
+@needs_openssl
+def test_an_encrypted_archive_is_read_with_its_password_alone(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz", password=PASSWORD)
+    assert packed.encrypted
+    assert is_encrypted(packed.archive)
+    assert verify(packed.archive, password=PASSWORD, into=tmp_path / "good").members
+    assert content(tmp_path / "good") == content(tree)
+    for wrong in ("wrong", PASSWORD + " ", None):
+        with pytest.raises(IntegrityError, match="password") as caught:
+            verify(packed.archive, password=wrong, into=tmp_path / "bad")
+        assert caught.value.remedy
+        assert sorted(p.name for p in tmp_path.iterdir() if "bad" in p.name) == []
+    assert verify(packed.archive, password=PASSWORD).sha1 == packed.sha1
+
+
+@needs_openssl
+def test_the_rules_own_command_unpacks_it(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz", password=PASSWORD)
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    (tmp_path / "plain").mkdir()
+    command = (
+        f"openssl enc -d -aes256 -pbkdf2 -in {packed.archive} -pass file:{tmp_path}/password "
+        f"| tar -xz -C {tmp_path}/plain"
+    )
+    subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], check=True)
+    assert content(tmp_path / "plain") == content(tree)
+
+
+def test_a_damaged_archive_is_not_unpacked(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz")
+    damaged = bytearray(packed.archive.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    packed.archive.write_bytes(bytes(damaged))
+    with pytest.raises(IntegrityError, match="SHA1"):
+        verify(packed.archive, into=tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+def test_a_file_that_the_manifest_does_not_have_is_an_error(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz")
+    manifest = tmp_path / "ACME.tar.gz.manifest"
+    manifest.write_text(manifest.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(IntegrityError, match="not in the manifest"):
+        verify(packed.archive)
+
+
+def test_an_archive_that_is_there_is_not_overwritten(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz")
+    with pytest.raises(PrerequisiteError, match="already"):
+        pack(tree, packed.archive)
+    assert verify(packed.archive).sha1 == packed.sha1
+
+
+def test_an_archive_may_not_be_in_its_tree(tree: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="part of the tree"):
+        pack(tree, tree / "open/ACME.tar.gz")
+
+
+def test_a_link_is_not_packed(tree: Path, tmp_path: Path) -> None:
+    (tree / "open/link").symlink_to("/etc/passwd")
+    with pytest.raises(PrerequisiteError, match="neither a file nor a folder"):
+        pack(tree, tmp_path / "ACME.tar.gz")
+    assert not list(tmp_path.glob("*.tar.gz*"))
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 4 KiB, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("password", [None, pytest.param(PASSWORD, marks=needs_openssl)])
+def test_a_full_disk_leaves_the_old_archive_and_nothing_half_written(
+    tree: Path, tmp_path: Path, password: str | None, request: pytest.FixtureRequest
+) -> None:
+    archive = tmp_path / "ACME.tar.gz"
+    archive.write_bytes(b"the old one")
+    before = content(tree)
+    request.getfixturevalue("full_disk")
+    with pytest.raises(PrerequisiteError, match="cannot be written") as caught:
+        pack(tree, archive, password=password, replace=True)
+    assert caught.value.remedy
+    assert archive.read_bytes() == b"the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ACME.tar.gz", "tree"]
+    assert content(tree) == before
+
+
+def test_without_openssl_there_is_one_clear_error(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PrerequisiteError, match="OpenSSL") as caught:
+        pack(tree, tmp_path / "ACME.tar.gz", password=PASSWORD)
+    assert caught.value.remedy == "install openssl"
+    assert not list(tmp_path.glob("*ACME*"))

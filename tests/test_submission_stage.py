@@ -1,0 +1,326 @@
+"""Staging: the best valid runs, whole or not at all, and clear errors for what cannot be staged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from mlpinf_core.audits.model import AuditResult
+from mlpinf_core.errors import (
+    ConfigurationError,
+    IntegrityError,
+    PrerequisiteError,
+    UnknownNameError,
+)
+from mlpinf_core.plugins import Plugins
+from mlpinf_core.results import RunResult
+from mlpinf_core.rules import load_round
+from mlpinf_core.submission.checking import check
+from mlpinf_core.submission.staging import stage
+from mlpinf_core.submission.truncation import truncate
+from mlpinf_core.vocabulary import Division
+
+from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlpinf_core.submission.staging import Staged
+
+
+@pytest.fixture
+def runs(good_tree: Path, posing: None, tmp_path: Path) -> Path:
+    """The runs that the good tree was made of, to be changed."""
+    shutil.copytree(good_tree.with_name("runs"), tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def run_of(runs: Path, name: str) -> Path:
+    """The directory of one run, ``llama3.1-8b-full-Offline/performance``."""
+    workload, _, mode = name.partition("/")
+    (found,) = runs.glob(f"*/{workload}-*/{mode}")
+    return found
+
+
+def staged(runs: Path, tree: Path, division: str = "open", **more: Any) -> Staged:
+    arguments: dict[str, Any] = {"fields": FIELDS} | more
+    return stage(
+        [runs],
+        tree,
+        plugins=Plugins.from_environment(),
+        round="v6.1",
+        division=Division(division),
+        submitter=SUBMITTER,
+        **arguments,
+    )
+
+
+def edit(path: Path, **values: Any) -> None:
+    data = json.loads(path.read_text())
+    data.update(values)
+    path.write_text(json.dumps(data))
+
+
+# -- what is staged --------------------------------------------------------------------------------
+
+
+def test_each_workload_has_its_place(runs: Path, tmp_path: Path) -> None:
+    found = staged(runs, tmp_path / "tree")
+    assert found.entries == (
+        "open/ACME/generic-CPU/llama3.1-8b/Offline",
+        "open/ACME/generic-CPU/llama3.1-8b/Server",
+        "open/ACME/generic-CPU/whisper/Offline",
+    )
+
+
+def test_logs_are_copied_as_they_are(runs: Path, tmp_path: Path) -> None:
+    staged(runs, tmp_path / "tree")
+    original = run_of(runs, "whisper-full-Offline/performance") / DETAIL
+    copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
+    assert (tmp_path / "tree" / copy).read_bytes() == original.read_bytes()
+
+
+def test_the_better_of_two_runs_is_taken(runs: Path, tmp_path: Path) -> None:
+    first = run_of(runs, "whisper-full-Offline/performance")
+    better = runs / "another" / first.parent.name / "performance"
+    shutil.copytree(first, better)
+    result = RunResult.read(better)
+    assert result.performance is not None
+    faster = attrs.evolve(result.performance, value=result.performance.value * 2)
+    attrs.evolve(result, performance=faster).write()
+    (better / DETAIL).write_text((better / DETAIL).read_text() + "better\n")
+    staged(runs, tmp_path / "tree")
+    copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
+    assert (tmp_path / "tree" / copy).read_text().endswith("better\n")
+
+
+def test_an_accuracy_run_of_another_model_does_not_vouch_for_a_run(
+    runs: Path, tmp_path: Path
+) -> None:
+    path = run_of(runs, "whisper-full-Offline/accuracy") / "run.json"
+    data = json.loads(path.read_text())
+    data["config"]["values"]["benchmark"]["batch_ms"] = 1.0
+    path.write_text(json.dumps(data))
+    found = staged(runs, tmp_path / "tree")
+    assert not any("whisper" in entry for entry in found.entries)
+    assert any("no accuracy run has the settings" in each.why for each in found.left)
+
+
+def test_an_invalid_run_is_left_out_and_said(runs: Path, tmp_path: Path) -> None:
+    path = run_of(runs, "whisper-full-Offline/performance") / "result.json"
+    cause = {"code": "latency", "message": "too slow", "suggestion": None}
+    edit(path, verdict={"valid": False, "causes": [cause], "notes": []})
+    found = staged(runs, tmp_path / "tree")
+    assert any("too slow" in each.why for each in found.left)
+
+
+def test_a_run_of_an_audit_is_no_result(runs: Path, tmp_path: Path) -> None:
+    for mode in ("performance", "accuracy"):
+        edit(run_of(runs, f"whisper-full-Offline/{mode}") / "result.json", audit="TEST01")
+    assert not any("whisper" in entry for entry in staged(runs, tmp_path / "tree").entries)
+
+
+def test_tiny_variants_are_mapped_in_the_open_division(runs: Path, tmp_path: Path) -> None:
+    for mode in ("performance", "accuracy"):
+        directory = run_of(runs, f"whisper-full-Offline/{mode}")
+        for name in ("run.json", "result.json"):
+            workload = json.loads((directory / name).read_text())["workload"]
+            edit(directory / name, workload={**workload, "variant": "tiny"})
+    staged(runs, tmp_path / "tree")
+    mapping = json.loads((tmp_path / "tree/open/ACME/model_mapping.json").read_text())
+    assert mapping == {"whisper-tiny": "whisper"}
+    truncate(tmp_path / "tree", tmp_path / "whole", load_round("v6.1").submission)
+    report = check(tmp_path / "tree", round="v6.1")
+    assert report.ok, report.findings
+    assert {result.model for result in report.results} == {"llama3.1-8b", "whisper"}
+
+
+def test_tiny_variants_are_left_out_of_the_closed_division(runs: Path, tmp_path: Path) -> None:
+    for mode in ("performance", "accuracy"):
+        directory = run_of(runs, f"whisper-full-Offline/{mode}")
+        for name in ("run.json", "result.json"):
+            workload = json.loads((directory / name).read_text())["workload"]
+            edit(directory / name, workload={**workload, "variant": "tiny"})
+    found = make_tree(runs, tmp_path / "tree", "v6.1", "closed")
+    assert any("closed division has the round's own model" in each.why for each in found.left)
+
+
+def test_two_audits_keep_their_files_apart(good_tree: Path) -> None:
+    results = good_tree / f"closed/ACME/results/{SYSTEM}"
+    tests = sorted(str(path.relative_to(results)) for path in results.glob("*/*/TEST*"))
+    assert tests == [
+        "llama3.1-8b/Offline/TEST06",
+        "llama3.1-8b/Server/TEST06",
+        "whisper/Offline/TEST01",
+    ]
+
+
+def test_an_audit_of_another_run_is_left_out(runs: Path, tmp_path: Path) -> None:
+    (folder,) = runs.glob("*/whisper-*/TEST01")
+    audit = AuditResult.read(folder)
+    verdict = folder / "verify_performance.txt"
+    verdict.write_text("TEST PASS, and edited\n")
+    found = staged(runs, tmp_path / "tree")
+    assert any(
+        each.what.startswith(audit.test) and "not what was audited" in each.why
+        for each in found.left
+    )
+    assert not list((tmp_path / "tree").rglob("TEST01"))
+
+
+def test_a_power_measurement_comes_along(runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs, "whisper-full-Offline/performance")
+    for name in ("power/client.json", "ranging/spl.txt", "spl.txt", "analyzer_table.md"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("said")
+    staged(runs, tmp_path / "tree")
+    place = tmp_path / f"tree/open/ACME/results/{SYSTEM}/whisper/Offline"
+    for name in ("power/client.json", "ranging/spl.txt", "run_1/spl.txt"):
+        assert (place / "performance" / name).is_file()
+    assert (place / "analyzer_table.md").is_file()
+
+
+def test_an_older_round_has_its_files_of_measurements_in_both_places(
+    runs: Path, tmp_path: Path
+) -> None:
+    for path in runs.rglob("*.json"):
+        data = json.loads(path.read_text()) if path.name in ("run.json", "result.json") else {}
+        if "workload" in data:
+            edit(path, workload={**data["workload"], "round": "v5.1"})
+    stage(
+        [runs],
+        tmp_path / "tree",
+        plugins=Plugins.from_environment(),
+        round="v5.1",
+        division=Division.OPEN,
+        submitter=SUBMITTER,
+        fields=FIELDS,
+    )
+    place = f"{SYSTEM}/whisper/Offline"
+    for name in (
+        f"measurements/{place}/{SYSTEM}_Offline.json",
+        f"measurements/{place}/user.conf",
+        f"results/{place}/measurements.json",
+        f"results/{place}/user.conf",
+        "code/README.md",
+        "src/README.md",
+    ):
+        assert (tmp_path / "tree/open/ACME" / name).is_file(), name
+
+
+# -- what cannot be staged -------------------------------------------------------------------------
+
+
+def test_nothing_to_stage_says_why(runs: Path, tmp_path: Path) -> None:
+    shutil.rmtree(runs)
+    runs.mkdir()
+    with pytest.raises(PrerequisiteError, match="nothing to stage"):
+        staged(runs, tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+def test_a_damaged_run_is_left_out_and_the_others_are_staged(runs: Path, tmp_path: Path) -> None:
+    (run_of(runs, "whisper-full-Offline/performance") / "run.json").write_text("{")
+    found = staged(runs, tmp_path / "tree")
+    assert len(found.entries) == 2
+    assert any("run.json cannot be read" in each.why for each in found.left)
+
+
+def test_a_run_without_its_log_is_an_error_and_leaves_no_tree(runs: Path, tmp_path: Path) -> None:
+    (run_of(runs, "whisper-full-Offline/accuracy") / "mlperf_log_accuracy.json").unlink()
+    with pytest.raises(PrerequisiteError) as caught:
+        staged(runs, tmp_path / "tree")
+    assert "mlperf_log_accuracy.json" in str(caught.value.where)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_two_machines_of_one_name_are_an_error(runs: Path, tmp_path: Path) -> None:
+    path = run_of(runs, "whisper-full-Offline/performance") / "run.json"
+    data = json.loads(path.read_text())
+    data["system"]["facts"]["cpu.model"] = {"value": "another", "source": "x", "why": None}
+    path.write_text(json.dumps(data))
+    with pytest.raises(ConfigurationError, match="two systems are named 'generic-CPU'"):
+        staged(runs, tmp_path / "tree")
+
+
+def test_an_incomplete_description_names_what_is_missing(runs: Path, tmp_path: Path) -> None:
+    fields = {key: value for key, value in FIELDS.items() if key != "cooling"}
+    with pytest.raises(PrerequisiteError, match="not complete: cooling"):
+        staged(runs, tmp_path / "tree", fields=fields)
+
+
+def test_an_unknown_measurement_names_the_nearest(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        staged(runs, tmp_path / "tree", measurements={"weight_data_type": "int8"})
+    assert "weight_data_types" in str(caught.value)
+
+
+def test_a_closed_submission_needs_source_and_calibration(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="source code"):
+        staged(runs, tmp_path / "tree", "closed")
+
+
+def test_a_submission_that_is_there_is_not_overwritten(runs: Path, tmp_path: Path) -> None:
+    staged(runs, tmp_path / "tree")
+    mine = tmp_path / "tree/open/ACME/documentation/mine.md"
+    mine.write_text("mine")
+    with pytest.raises(PrerequisiteError, match="has a submission"):
+        staged(runs, tmp_path / "tree")
+    assert mine.read_text() == "mine"
+    staged(runs, tmp_path / "tree", replace=True)
+    assert not mine.exists()
+
+
+def test_other_divisions_and_submitters_stay(runs: Path, tmp_path: Path) -> None:
+    make_tree(runs, tmp_path / "tree", "v6.1", "closed", cut=False)
+    staged(runs, tmp_path / "tree")
+    assert sorted(path.name for path in (tmp_path / "tree").iterdir()) == ["closed", "open"]
+
+
+def test_an_unwritable_place_is_one_error(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PrerequisiteError, match="cannot be written"):
+        staged(runs, tmp_path / "file" / "tree")
+
+
+# -- cutting ---------------------------------------------------------------------------------------
+
+
+def test_whole_logs_are_kept_and_cutting_again_changes_nothing(runs: Path, tmp_path: Path) -> None:
+    rules = load_round("v6.1").submission
+    staged(runs, tmp_path / "tree")
+    before = {
+        path.relative_to(tmp_path / "tree"): path.read_bytes()
+        for path in (tmp_path / "tree").rglob("mlperf_log_accuracy.json")
+    }
+    cut = truncate(tmp_path / "tree", tmp_path / "whole", rules)
+    assert len(cut) == len(before) == 4
+    for name, content in before.items():
+        assert (tmp_path / "whole" / name).read_bytes() == content
+        assert (tmp_path / "tree" / name).stat().st_size <= rules.max_accuracy_log_bytes
+    after = {p: p.read_bytes() for p in (tmp_path / "tree").rglob("*") if p.is_file()}
+    assert truncate(tmp_path / "tree", tmp_path / "whole", rules) == []
+    assert after == {p: p.read_bytes() for p in (tmp_path / "tree").rglob("*") if p.is_file()}
+
+
+def test_another_log_in_the_backup_is_not_overwritten(runs: Path, tmp_path: Path) -> None:
+    staged(runs, tmp_path / "tree")
+    log = next((tmp_path / "tree").rglob("mlperf_log_accuracy.json"))
+    kept = tmp_path / "whole" / log.relative_to(tmp_path / "tree")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("another")
+    before = log.read_bytes()
+    with pytest.raises(IntegrityError, match="another log"):
+        truncate(tmp_path / "tree", tmp_path / "whole", load_round("v6.1").submission)
+    assert kept.read_text() == "another"
+    assert log.read_bytes() == before
+
+
+def test_the_backup_may_not_be_in_the_tree(runs: Path, tmp_path: Path) -> None:
+    staged(runs, tmp_path / "tree")
+    with pytest.raises(PrerequisiteError, match="part of the submission"):
+        truncate(tmp_path / "tree", tmp_path / "tree/whole", load_round("v6.1").submission)
