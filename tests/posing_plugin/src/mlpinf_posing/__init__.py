@@ -145,5 +145,5 @@ class PosingBackend:
     def stream(self, stream: Any) -> Any:
         import numpy as np
 
-        stream.first_token(np.arange(len(stream.indices)))
+        stream.first_token(np.arange(len(stream.indices)), stream.indices.astype(np.int32))
         return self.infer(stream.indices)
