@@ -136,3 +136,53 @@ def test_threads_that_report_the_same_first_tokens_report_each_once(
     errors = loadgen.errors()
     assert set(errors) <= {BEFORE_FIRST_TOKEN, FIRST_TOKEN_TOO_LATE}
     assert errors[BEFORE_FIRST_TOKEN] == errors[FIRST_TOKEN_TOO_LATE]
+
+
+def first_data(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What LoadGen is told of first tokens, in order."""
+    import ctypes
+
+    import mlperf_loadgen as lg
+
+    told: list[bytes] = []
+    original = lg.FirstTokenComplete
+
+    def watch(responses: list[Any]) -> None:
+        told.extend(ctypes.string_at(r.data, r.size) if r.size else b"" for r in responses)
+        original(responses)
+
+    monkeypatch.setattr(lg, "FirstTokenComplete", watch)
+    return told
+
+
+def token_outputs(count: int) -> Outputs:
+    """Answers of three tokens, the first of which is the sample's position plus 100."""
+    data = np.arange(count, dtype=np.int32)[:, np.newaxis] + np.array([100, 7, 8], np.int32)
+    return Outputs(data, np.full(count, 3))
+
+
+@pytest.mark.parametrize("count", [1, 3, 500])
+def test_a_first_token_that_was_not_told_is_the_answers_first(
+    count: int, loadgen: IssuingLoadGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = first_data(monkeypatch)
+    responder = Responder(token_latencies=True, first_tokens=True, dtype="int32")
+    slots = responder.open(loadgen.issue(count, first_tokens=True))
+    responder.complete(slots, token_outputs(count))
+    assert told[-count:] == [np.int32(100 + n).tobytes() for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 300])
+def test_first_tokens_that_were_told_come_with_their_ids_and_are_told_once(
+    count: int, loadgen: IssuingLoadGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = first_data(monkeypatch)
+    responder = Responder(token_latencies=True, first_tokens=True, dtype="int32")
+    slots = responder.open(loadgen.issue(count, first_tokens=True))
+    some = np.arange(0, count, 2) + slots.start
+    before = len(told)
+    responder.first_token(some, np.arange(0, count, 2, dtype=np.int32) + 100)
+    responder.first_token(some[::-1], np.zeros(len(some), np.int32))
+    responder.complete(slots, token_outputs(count))
+    found = [int(np.frombuffer(data, np.int32)[0]) for data in told[before:]]
+    assert found == [100 + n for n in range(0, count, 2)] + [100 + n for n in range(1, count, 2)]

@@ -44,11 +44,18 @@ class Findings:
     reasons: list[Cause] = attrs.field(factory=list)
     texts: dict[str, str] = attrs.field(factory=dict)
 
-    def add(self, name: str, code: str, fault: str | None, good: str, remedy: str) -> None:
-        """One check: passed with the words for that, or failed with its fault."""
+    def add(self, name: str, fault: str | None, good: str, cause: Cause) -> None:
+        """One check.
+
+        Args:
+            name: of the check.
+            fault: what is wrong; None where it passed.
+            good: what there is to say where it passed.
+            cause: what a fault is among the reasons; its message is the check's fault.
+        """
         self.checks.append(AuditCheck(name, fault is None, good if fault is None else fault))
         if fault is not None:
-            self.reasons.append(Cause(code, f"{name}: {fault}", remedy))
+            self.reasons.append(attrs.evolve(cause, message=f"{name}: {fault}"))
 
     def unreadable(self, name: str, error: LogError) -> None:
         """A check that could not be made for a log."""
@@ -74,13 +81,9 @@ def look_at_speed(
         found.texts[VERIFY_PERFORMANCE] = f"TEST FAIL: {error.what}\n"
         return
     found.texts[VERIFY_PERFORMANCE] = check.text()
-    found.add(
-        "performance",
-        "audit-performance",
-        check.reason,
-        f"{check.score} beside {check.reference}",
-        "make the audit again on a quiet machine; see docs/audits.md",
-    )
+    good = f"{check.score} beside {check.reference}"
+    remedy = "make the audit again on a quiet machine, or see what the test is after"
+    found.add("performance", check.reason, good, Cause("audit-performance", "", remedy))
 
 
 def look_at_answers(
@@ -115,7 +118,7 @@ def look_at_answers(
     if compared.passed or not comparable or not margins:
         good = f"{compared.entries:,} answers are the accuracy run's, byte for byte"
         remedy = "the system answers differently when it is timed; is the accuracy run its own?"
-        found.add("accuracy", "audit-answers", compared.reason, good, remedy)
+        found.add("accuracy", compared.reason, good, Cause("audit-answers", "", remedy))
         return
     _look_at_scores(found, compared, margins, lambda: rescore(reference, test), text)
 
@@ -143,10 +146,9 @@ def _look_at_scores(
         (words if difference <= margin else faults).append(f"{phrase} of {margin:g} % allowed")
     found.add(
         "accuracy",
-        "audit-accuracy",
         f"{compared.reason}; on the same samples, {'; '.join(faults)}" if faults else None,
         f"{compared.reason}; on the same samples, {'; '.join(words)}",
-        "the system answers worse when it is timed",
+        Cause("audit-accuracy", "", "the system answers worse when it is timed"),
     )
 
 
@@ -167,18 +169,21 @@ def look_at_tokens(found: Findings, planned: PlannedRun, run: Path) -> None:
     found.texts[VERIFY_ACCURACY] = checked.text()
     if not checked.entries:
         empty = "the test's accuracy log has no answers: LoadGen sampled none"
-        found.add("tokens", "audit-tokens", empty, "", "see whether audit.config took effect")
+        found.add(
+            "tokens", empty, "", Cause("audit-tokens", "", "see whether audit.config took effect")
+        )
         return
-    answers, remedy = f"{checked.entries:,} answers", "the backend must count what it hands over"
+    answers = f"{checked.entries:,} answers"
+    cause = Cause("audit-tokens", "", "the backend must count and report what it hands over")
     if checked.first_token_needed:
         good = f"{answers} begin with the token reported first"
-        found.add("first token", "audit-tokens", checked.first_token, good, remedy)
+        found.add("first token", checked.first_token, good, cause)
     else:
         found.checks.append(AuditCheck("first token", None, "Offline reports none"))
     good = f"{answers} end with at most one end-of-sequence token"
-    found.add("eos", "audit-tokens", checked.eos, good, "the backend must not pad its answers")
+    found.add("eos", checked.eos, good, cause)
     good = f"{answers} are as long as reported"
-    found.add("length", "audit-tokens", checked.length, good, remedy)
+    found.add("length", checked.length, good, cause)
 
 
 def _eos(planned: PlannedRun) -> int:

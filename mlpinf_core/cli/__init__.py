@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
+    "scratch": ("mlpinf_core.cli.scratch", "What lies in the scratch space, and how it is."),
     "system": (
         "mlpinf_core.cli.system",
         "What this machine is, and how a submission describes it.",
@@ -36,12 +37,12 @@ _COMMANDS: Final = {
         "mlpinf_core.cli.submit",
         "From runs to a submission: stage, check, truncate, pack, verify.",
     ),
-    "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
-    "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "campaign": (
         "mlpinf_core.cli.campaign",
         "Many workloads from nothing to a packed submission; goes on where it stopped.",
     ),
+    "doctor": ("mlpinf_core.cli.doctor", "What on this machine would hurt a result."),
+    "check": ("mlpinf_core.cli.check", "Put a plugin through the conformance kit."),
     "completion": ("mlpinf_core.cli.completion", "Print the set-up of a shell's completion."),
 }
 

@@ -4,96 +4,189 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from mlpinf_core.cli.console import print_json, print_table, set_up_logging
 from mlpinf_core.cli.options import request_options
-from mlpinf_core.plan import Request, make_plan
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
+from mlpinf_core.inventory import Needed, require_room, sources_of_all
+from mlpinf_core.plan import Plan, Request, make_plan
 from mlpinf_core.plugins import Plugins
+from mlpinf_core.preflight import CheckState, check
 from mlpinf_core.scratch import Scratch, readable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
-    from mlpinf_core.benchmark import AnySource
+_all_option = click.option(
+    "--all", "every", is_flag=True, help="Every installed benchmark, in every variant that runs."
+)
 
 
 @click.command(
     "fetch",
     epilog="\b\nExamples:\n"
     "  mlpinf fetch llama3.1-8b --variant tiny\n"
+    "  mlpinf fetch --all --variant tiny\n"
     "  mlpinf fetch llama3.1-8b --variant tiny --status",
 )
 @request_options
+@_all_option
 @click.option(
     "--status", is_flag=True, help="Show what is there and what is missing; fetch nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
-def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -> None:
+def fetch_command(verbose: int, request: Request, every: bool, status: bool, as_json: bool) -> None:
     """Fetch and check the files and folders that benchmarks need, into the scratch space.
 
-    That is MLPERF_SCRATCH_PATH, or the user's cache directory without it. What is already there and
-    right is left alone; an interrupted download goes on where it stopped.
+    That is MLPERF_SCRATCH_PATH, or the user's cache directory without it. What is to be fetched is
+    said first, and nothing is if it would not fit. What is already there and right is left alone;
+    an interrupted download goes on where it stopped. What only a person can get comes last.
     """
     set_up_logging(verbose)
+    scratch = Scratch.from_environment()
+    needed = list(_needed(request, every=every))
+    if not status:
+        _fetch(needed, scratch)
+    if as_json:
+        _print_status_json(needed, scratch)
+    elif needed:
+        _print_status(needed, scratch)
+    else:
+        click.echo("nothing to fetch")
+
+
+def _needed(request: Request, *, every: bool) -> Iterator[Needed]:
+    plugins = Plugins.from_environment()
+    if not every:
+        for planned in make_plan(request, plugins).runs:
+            whose = f"{planned.workload.benchmark} {planned.workload.variant}"
+            for source, local in planned.sources(plugins).items():
+                yield Needed(source, local, whose)
+        return
+    _refuse_names(request)
+    found, left_out = sources_of_all(plugins, request.variant)
+    for reason in left_out:
+        click.echo(f"left out: {reason}", err=True)
+    yield from found
+
+
+def _refuse_names(request: Request) -> None:
+    if request.benchmarks:
+        raise ConfigurationError("--all and a benchmark were both given", remedy="give one of them")
+
+
+def _fetch(needed: Sequence[Needed], scratch: Scratch) -> None:
+    """Say what is to be fetched, see that it fits, and fetch it."""
+    from mlpinf_core import downloads
+    from mlpinf_core.cli.transfer import transfer_progress
+
+    left = require_room(needed, scratch)
+    if left:
+        click.echo(
+            f"{readable(left)} to fetch into {scratch.root}, {readable(scratch.free_bytes())} free",
+            err=True,
+        )
+    # What a person has to get ends the command, so everything else comes before it.
+    for each in sorted(dict.fromkeys(needed), key=lambda each: each.source.by_hand):
+        source = each.source
+        with transfer_progress(source) as progress:
+            downloads.fetch(
+                source, scratch, local=each.local, progress=progress, remedy=source.hint
+            )
+
+
+def _print_status_json(needed: Sequence[Needed], scratch: Scratch) -> None:
     from mlpinf_core import downloads
 
-    scratch = Scratch.from_environment()
-    plugins = Plugins.from_environment()
-    sources: dict[AnySource, Path | None] = {}
-    for planned in make_plan(request, plugins).runs:
-        sources |= planned.sources(plugins)
-    if not status:
-        from mlpinf_core.cli.transfer import transfer_progress
+    rows = [(n.source, downloads.status(n.source, scratch, local=n.local)) for n in needed]
+    print_json(
+        {
+            "scratch": str(scratch.root),
+            "files": [
+                {
+                    "name": source.name,
+                    "size": source.size,
+                    "licence": source.licence,
+                    "state": found.state.value,
+                    "path": str(found.path),
+                }
+                for source, found in dict(rows).items()
+            ],
+        }
+    )
 
-        for source, local in sources.items():
-            with transfer_progress(source) as progress:
-                downloads.fetch(source, scratch, local=local, progress=progress, remedy=source.hint)
-    rows = [(s, downloads.status(s, scratch, local=local)) for s, local in sources.items()]
-    if as_json:
-        print_json(
-            {
-                "scratch": str(scratch.root),
-                "files": [
-                    {
-                        "name": source.name,
-                        "size": source.size,
-                        "licence": source.licence,
-                        "state": found.state.value,
-                        "path": str(found.path),
-                    }
-                    for source, found in rows
-                ],
-            }
-        )
-        return
-    if not rows:
-        click.echo("nothing to fetch")
-        return
+
+def _print_status(needed: Sequence[Needed], scratch: Scratch) -> None:
+    from mlpinf_core import downloads
+
+    rows = {n.source: downloads.status(n.source, scratch, local=n.local) for n in needed}
     print_table(
         ("file", "size", "licence", "state", "path"),
         [
             (source.name, readable(source.size), source.licence, found.state.value, found.path)
-            for source, found in rows
+            for source, found in rows.items()
         ],
     )
 
 
 @click.command(
     "prepare",
-    epilog="\b\nExamples:\n  mlpinf prepare llama3.1-8b --variant tiny",
+    epilog="\b\nExamples:\n"
+    "  mlpinf prepare llama3.1-8b --variant tiny\n"
+    "  mlpinf prepare --all --variant tiny",
 )
 @request_options
+@_all_option
 @click.pass_obj
-def prepare_command(verbose: int, request: Request) -> None:
-    """Fetch, preprocess and build engines, so that later runs start at once. Runs no test."""
+def prepare_command(verbose: int, request: Request, every: bool) -> None:
+    """Fetch, preprocess and build engines, so that later runs start at once. Runs no test.
+
+    What is missing is said first, and nothing is begun that would not fit or could not be had.
+    """
     set_up_logging(verbose)
     from mlpinf_core.cli.progress import ConsoleReporter
     from mlpinf_core.preparing import prepare
 
     plugins = Plugins.from_environment()
-    plan = make_plan(request, plugins)
+    plans = list(_plans(request, plugins)) if every else [make_plan(request, plugins)]
+    for plan in plans:
+        _require_ready(plan, plugins)
     with ConsoleReporter(verbose=bool(verbose)) as reporter:
-        prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
+        for plan in plans:
+            prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
     click.echo("prepared")
+
+
+def _plans(request: Request, plugins: Plugins) -> Iterator[Plan]:
+    """A plan for each benchmark and variant that can be run."""
+    _refuse_names(request)
+    for benchmark in plugins.benchmarks():
+        for variant in benchmark.variants:
+            if request.variant in (None, variant):
+                one = attrs.evolve(
+                    request,
+                    benchmarks=(benchmark.name,),
+                    variant=variant,
+                    scenarios=request.scenarios or benchmark.scenarios[:1],
+                )
+                try:
+                    yield make_plan(one, plugins)
+                except PrerequisiteError as error:
+                    click.echo(f"left out: {error.what}", err=True)
+
+
+def _require_ready(plan: Plan, plugins: Plugins) -> None:
+    """Say what is still to be fetched, and refuse what would fail."""
+    found = check(plan, plugins, Scratch.from_environment())
+    for each in found:
+        if each.state is CheckState.TO_DO:
+            click.echo(f"{each.name}: {each.detail}", err=True)
+    failed = [each for each in found if each.state is CheckState.FAILED]
+    if failed:
+        raise PrerequisiteError(
+            "; ".join(f"{each.name}: {each.detail}" for each in failed),
+            remedy="; ".join(dict.fromkeys(each.remedy for each in failed if each.remedy)) or None,
+        )

@@ -80,6 +80,7 @@ class Responder:
         # Offline tells no time per output token of a single one, and LoadGen refuses it.
         self._least_tokens = 0 if not token_latencies else 1 if first_tokens else 2
         self._dtype = None if dtype is None else np.dtype(dtype)
+        self._token_size = 0 if self._dtype is None else self._dtype.itemsize
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._pools = threading.local()
@@ -267,10 +268,15 @@ class Responder:
     def _tell_few(self, ids: Ids, unstarted: Ids, answers: Answers) -> None:
         """Plain Python for a handful of samples, as Server and SingleStream issue them."""
         new = self._lg.QuerySampleResponse
-        if len(unstarted) and self._first_tokens:
-            self._tell_first(ids, unstarted, answers)
         n_tokens = answers.n_tokens if self._token_latencies else 0
         address, size = answers.addresses, answers.sizes
+        if len(unstarted) and self._first_tokens:
+            if isinstance(address, int) and isinstance(size, int):
+                first = min(size, self._token_size)
+                responses = [new(int(id_), address, first, 0) for id_ in unstarted]
+                self._lg.FirstTokenComplete(responses)
+            else:
+                self._tell_first(ids, unstarted, answers)
         if isinstance(address, int) and isinstance(size, int) and isinstance(n_tokens, int):
             responses = [new(int(id_), address, size, n_tokens) for id_ in ids]
         else:
@@ -292,11 +298,10 @@ class Responder:
         """First tokens of samples whose backend told of none: their answers begin with them."""
         if len(unstarted) != len(ids):
             answers = answers.at(_positions(ids, unstarted))
-        size = self._dtype.itemsize if self._dtype is not None else 0
         if isinstance(answers.sizes, int):
-            sizes: Column = min(size, answers.sizes)
+            sizes: Column = min(self._token_size, answers.sizes)
         else:
-            sizes = np.minimum(answers.sizes, np.uint64(size))
+            sizes = np.minimum(answers.sizes, np.uint64(self._token_size))
         self._pool().complete(np.asarray(unstarted), answers.addresses, sizes, first_token=True)
 
     def _pool(self) -> ResponsePool:
@@ -330,6 +335,8 @@ class Responder:
 
 def _positions(among: Slots | Ids, some: Slots | Ids) -> npt.NDArray[np.int64]:
     """Where each of ``some`` is in ``among``, all of which are distinct."""
+    if len(some) == len(among):
+        return np.arange(len(some))  # what is taken of some keeps their order
     every = np.asarray(among)
     order = np.argsort(every, kind="stable")
     return order[np.searchsorted(every, np.asarray(some), sorter=order)]
@@ -339,5 +346,8 @@ def _tokens(
     tokens: npt.NDArray[Any], count: int, dtype: np.dtype[Any] | None
 ) -> npt.NDArray[Any] | None:
     """First tokens in the form of the responses; None where they are not one a sample."""
-    found = np.ascontiguousarray(tokens, dtype=dtype)
+    try:
+        found = np.ascontiguousarray(tokens, dtype=dtype)
+    except (TypeError, ValueError, OverflowError):
+        return None
     return found if found.shape == (count,) else None

@@ -1,0 +1,167 @@
+"""What is in the scratch space, and fetching and preparing for every installed benchmark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlpinf_core.artifacts import ArtifactStore
+from mlpinf_core.benchmark import Source
+from mlpinf_core.errors import ExitCode, PrerequisiteError
+from mlpinf_core.inventory import ItemState, Needed, inventory, require_room, sources_of_all
+from mlpinf_core.plugins import Plugins
+from mlpinf_core.scratch import Scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import PluginPath
+
+MLPINF = (sys.executable, "-c", "from mlpinf_core.cli import main; main()")
+SECONDS = 120.0
+CONTENT = b"a model"
+WANTING = """
+from mlpinf_core import (
+    BackendInfo, Benchmark, BenchmarkRules, Source, Variant, VariantSpec, hookimpl,
+)
+
+MODEL = Source(
+    name="wanted.bin", kind="models", size=7, licence="MIT", gated="accept the terms",
+    sha256="a9d92a1ec2e2b3b8e52e4c4d4b0a8d1e6a8f8b5f3f7d0d6d8c1c5d9d2c3b4a51",
+)
+
+
+@hookimpl
+def benchmarks():
+    return [Benchmark(
+        name="wanting",
+        summary="needs a model",
+        variants={Variant.TINY: VariantSpec(summary="a model", backend="none", sources=(MODEL,))},
+        rules=BenchmarkRules(loadgen_name="wanting", dataset_size=1, performance_sample_count=1),
+    )]
+
+
+@hookimpl
+def backends():
+    return [BackendInfo("none", benchmarks=("wanting",), summary="computes nothing")]
+"""
+
+
+def states(scratch: Scratch, *, anew: bool = False) -> dict[str, ItemState]:
+    items = inventory(Plugins.from_environment(), scratch, anew=anew)
+    there = (i for i in items if i.state is not ItemState.MISSING)
+    return {i.path.relative_to(scratch.root).as_posix(): i.state for i in there}
+
+
+def built(scratch: Scratch) -> Path:
+    store = ArtifactStore(scratch)
+    made = store.build(
+        "engines", "toy", {"a": 1}, lambda folder: _write(folder / "model.bin", CONTENT)
+    )
+    return made.path
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def test_a_scratch_space_that_is_not_there_holds_nothing_and_is_not_made(tmp_path: Path) -> None:
+    assert states(Scratch(tmp_path / "none")) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_built_is_known_and_damage_is_found(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    path = built(scratch)
+    name = f"engines/{path.name}"
+    assert states(scratch) == {name: ItemState.OK}
+    (path / "model.bin").write_bytes(b"another")
+    assert states(scratch, anew=True) == {name: ItemState.WRONG}
+    (path / "model.bin").unlink()
+    assert states(scratch) == {name: ItemState.WRONG}
+
+
+def test_what_died_and_what_nobody_asks_for_is_told_apart(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    scratch.ensure("engines")
+    (scratch.engines / ".toy-0123456789abcdef.00000000.tmp").mkdir()
+    (scratch.engines / "stray.bin").write_bytes(CONTENT)
+    assert states(scratch) == {
+        "engines/.toy-0123456789abcdef.00000000.tmp": ItemState.LEFT,
+        "engines/stray.bin": ItemState.UNKNOWN,
+    }
+
+
+def test_what_installed_benchmarks_lack_is_listed_with_its_size(
+    plugin_path: PluginPath, tmp_path: Path
+) -> None:
+    plugin_path.write("wanting", WANTING)
+    (item,) = (
+        i
+        for i in inventory(Plugins.from_environment(), Scratch(tmp_path))
+        if i.path.name == "wanted.bin"
+    )
+    assert (item.state, item.size, item.whose) == (ItemState.MISSING, 7, "wanting tiny")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/wanted.bin").write_bytes(b"another")
+    assert states(Scratch(tmp_path)) == {"models/wanted.bin": ItemState.WRONG}
+
+
+def test_a_source_of_several_benchmarks_is_listed_once() -> None:
+    found, _ = sources_of_all(Plugins.from_environment(), runnable=False)
+    assert len({(n.source, n.local) for n in found}) == len(found)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    huge = Source("huge.bin", "models", 10**18, "0" * 64, "MIT", url="http://127.0.0.1:1/huge")
+    with pytest.raises(PrerequisiteError, match=r"1000000\.0 TB are to be fetched"):
+        require_room([Needed(huge, None, "nobody")], Scratch(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [*MLPINF, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=tmp_path,
+        env={**os.environ, "MLPERF_SCRATCH_PATH": str(tmp_path / "scratch")},
+    )
+
+
+def test_the_command_prints_a_page_or_a_document(tmp_path: Path) -> None:
+    built(Scratch(tmp_path / "scratch"))
+    page = command(tmp_path, "scratch")
+    assert page.returncode == ExitCode.OK
+    assert "engines/toy-" in page.stdout
+    data = json.loads(command(tmp_path, "scratch", "--json").stdout)
+    assert [i["state"] for i in data["items"] if i["state"] != "missing"] == ["ok"]
+
+
+def test_damage_ends_the_command_with_failed(tmp_path: Path) -> None:
+    (built(Scratch(tmp_path / "scratch")) / "model.bin").unlink()
+    assert command(tmp_path, "scratch", "--verify").returncode == ExitCode.FAILED
+
+
+def test_all_and_a_name_contradict_each_other(tmp_path: Path) -> None:
+    for verb in ("fetch", "prepare"):
+        found = command(tmp_path, verb, "null", "--all")
+        assert found.returncode == ExitCode.USAGE
+        assert "--all and a benchmark were both given" in found.stderr
+
+
+def test_what_only_a_person_can_get_is_told_before_anything_is_prepared(
+    plugin_path: PluginPath, tmp_path: Path
+) -> None:
+    plugin_path.write("wanting", WANTING)
+    found = command(tmp_path, "prepare", "wanting")
+    assert found.returncode == ExitCode.FAILED
+    assert "accept the terms" in found.stderr
+    assert not (tmp_path / "mlpinf-runs").exists()
