@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlpinf_core.errors import PrerequisiteError, UnknownNameError
+from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.rules import ROUNDS, load_round
-from mlpinf_core.submission.checking import check
+from mlpinf_core.submission.checking import accuracy, check
 from mlpinf_core.submission.checking.catalogue import rules
+from mlpinf_core.submission.checking.entry import Entry, models_of
+from mlpinf_core.submission.checking.notes import Notes
+from mlpinf_core.submission.checking.performance import check_performance
+from mlpinf_core.submission.layout import SubmitterPlace
+from mlpinf_core.vocabulary import Scenario
 
 from .damages import copy_of
 from .submission_trees import (
@@ -120,6 +126,45 @@ def test_offline_needs_the_whole_data_set_in_the_open_division_too(open_tree: Pa
     assert check(open_tree, round="v6.1").rules() == {"offline-samples"}
 
 
+# -- rules that no damage of the good tree breaks --------------------------------------------------
+
+
+def entry_of(tree: Path, round_: str, model: str, scenario: Scenario) -> Entry:
+    """The good tree's first result, held to what another benchmark asks."""
+    found = load_round(round_)
+    place = SubmitterPlace(tree, found.submission, "closed", SUBMITTER)
+    there = place.entry(SYSTEM, "llama3.1-8b", "Offline")
+    return Entry(there, found, models_of(found)[model], scenario)
+
+
+def test_missing_images_are_named(good_tree: Path) -> None:
+    entry = entry_of(good_tree, "v6.0", "stable-diffusion-xl", Scenario.OFFLINE)
+    notes = Notes(good_tree)
+    accuracy.check_files(entry.place.accuracy, entry, notes)
+    assert [finding.rule for finding in notes.findings] == ["images"]
+    assert "10 of 10" in notes.findings[0].message
+
+
+def test_queries_of_another_size_are_named(good_tree: Path, tmp_path: Path) -> None:
+    tree = copy_of(good_tree, tmp_path)
+    entry = entry_of(tree, "v6.1", "llama3.1-8b", Scenario.MULTI_STREAM)
+    log = entry.place.performance / DETAIL
+    rewrite(log, {"effective_samples_per_query": 4})
+    notes = Notes(tree)
+    check_performance(DetailLog.read(log), entry, notes)
+    assert "samples-per-query" in {finding.rule for finding in notes.findings}
+
+
+def test_what_cannot_be_read_is_named(good_tree: Path, tmp_path: Path) -> None:
+    tree = copy_of(good_tree, tmp_path)
+    text = tree / f"closed/{SUBMITTER}/results/{SYSTEM}/whisper/Offline/accuracy/accuracy.txt"
+    text.unlink()
+    text.mkdir()
+    report = check(tree, round="v6.1")
+    assert "unreadable" in {finding.rule for finding in report.errors()}
+    assert len(report.results) == 3
+
+
 def entries() -> list[object]:
     """Every benchmark and scenario of every round."""
     return [
@@ -145,10 +190,10 @@ def test_a_tree_of_every_benchmark_and_scenario_of_every_round_is_accepted(
     add_audits(tmp_path / "runs")
     make_tree(tmp_path / "runs", tmp_path / "tree", round_, "closed")
     images = load_round(round_).submission.images.get(benchmark, ())
-    for accuracy in (tmp_path / "tree").rglob("accuracy") if images else ():
-        (accuracy / "images").mkdir()
+    for folder in (tmp_path / "tree").rglob("accuracy") if images else ():
+        (folder / "images").mkdir()
         for image in images:
-            (accuracy / "images" / f"{image}.png").write_bytes(b"an image")
+            (folder / "images" / f"{image}.png").write_bytes(b"an image")
     report = check(tmp_path / "tree", round=round_, backup=tmp_path / "tree-whole")
     assert_accepted(report)
     assert {result.scenario for result in report.results} == set(scenarios)

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.hashing import sync_folder, write_atomically
+from mlpinf_core.hashing import sync_folder
 from mlpinf_core.submission.archive import Member, digests, read, write
 from mlpinf_core.submission.encryption import is_encrypted
 
@@ -69,13 +69,18 @@ def pack(
             "the archive would be part of the tree", where=str(archive), remedy="name another place"
         )
     temporary = archive.with_name(f".{archive.name}.{os.getpid()}.tmp")
+    made = [temporary]
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
         members = write(tree, temporary, password)
         _compare(read(temporary, password, None), members, str(temporary))
         packed = Packed(archive, password is not None, *digests(temporary), tuple(members))
-        temporary.replace(archive)
-        _write_beside(packed)
+        for name, text in _beside(packed).items():
+            made.append(temporary.with_name(f".{name}.{os.getpid()}.tmp"))
+            made[-1].write_text(text, encoding="utf-8")
+        # Everything is on disk: from here on, names change and nothing is written.
+        for file, name in zip(made, (archive.name, *_beside(packed)), strict=True):
+            file.replace(archive.with_name(name))
         sync_folder(archive.parent)
     except OSError as error:
         raise PrerequisiteError(
@@ -84,7 +89,8 @@ def pack(
             remedy="make room, or choose another place; the tree is as it was",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for file in made:
+            file.unlink(missing_ok=True)
     return packed
 
 
@@ -112,7 +118,7 @@ def verify(archive: Path, *, password: str | None = None, into: Path | None = No
         for kind, right in (("sha1", sha1), ("sha256", sha256)):
             _check_beside(archive, kind, right)
         members = _manifest(archive)
-        target = None if into is None else _beside(into)
+        target = None if into is None else _new_folder(into)
         try:
             _compare(read(archive, password, target), members, str(archive))
             if target is not None and into is not None:
@@ -129,13 +135,14 @@ def verify(archive: Path, *, password: str | None = None, into: Path | None = No
     return Packed(archive, is_encrypted(archive), sha1, sha256, tuple(members))
 
 
-def _write_beside(packed: Packed) -> None:
-    archive = packed.archive
-    for kind, digest in (("sha1", packed.sha1), ("sha256", packed.sha256)):
-        line = f"{digest}  {archive.name}\n"
-        write_atomically(archive.with_name(f"{archive.name}.{kind}"), line.encode())
-    lines = "".join(f"{member}\n" for member in packed.members)
-    write_atomically(archive.with_name(f"{archive.name}.manifest"), lines.encode())
+def _beside(packed: Packed) -> dict[str, str]:
+    """The files that go with an archive: name to text."""
+    name = packed.archive.name
+    return {
+        f"{name}.sha1": f"{packed.sha1}  {name}\n",
+        f"{name}.sha256": f"{packed.sha256}  {name}\n",
+        f"{name}.manifest": "".join(f"{member}\n" for member in packed.members),
+    }
 
 
 def _check_beside(archive: Path, kind: str, right: str) -> None:
@@ -183,6 +190,7 @@ def _compare(found: list[Member], wanted: list[Member], where: str) -> None:
         )
 
 
-def _beside(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
+    """An empty folder beside one that is to appear whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))

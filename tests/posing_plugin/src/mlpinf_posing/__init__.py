@@ -32,6 +32,10 @@ _MEASUREMENTS = {
 }
 
 
+_END = 2_000_000
+"""No answer has such a token, and so none goes on after it."""
+
+
 @attrs.frozen
 class PosingSettings:
     """Settings of every one."""
@@ -47,6 +51,7 @@ def benchmarks() -> Sequence[Benchmark]:
         summary="no model",
         backend="posing",
         defaults={"sut": {"max_batch_size": 1024, "max_wait_ms": 0}},
+        eos_token_id=_END,
         measurements=_MEASUREMENTS,
         eos_token_id=2,
     )
@@ -141,5 +146,5 @@ class PosingBackend:
     def stream(self, stream: Any) -> Any:
         import numpy as np
 
-        stream.first_token(np.arange(len(stream.indices)))
+        stream.first_token(np.arange(len(stream.indices)), stream.indices.astype(np.int32))
         return self.infer(stream.indices)
