@@ -30,7 +30,7 @@ class Record:
         self.threads: set[int] = set()
         self.order: list[tuple[str, int]] = []
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: Any = None) -> None:
         self.threads.add(threading.get_ident())
         self.first += map(int, slots)
         self.order += [("first", int(slot)) for slot in slots]

@@ -81,7 +81,7 @@ class Record:
         self.failed: dict[int, str] = {}
         self.why = ""
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: Any = None) -> None:
         self.first |= set(map(int, slots))
 
     def complete(self, slots: Slots, outputs: Outputs | None) -> None:

@@ -159,8 +159,8 @@ class SpreadEngine:
 def _hand_in(desk: Desk, answers: Answers) -> int:
     """Answers of a process to the desk; how many samples they settle."""
     first, slots, counts, ids, failed = answers
-    for slot in first:
-        desk.first_token(slot)
+    for slot, token in first:
+        desk.first_token(slot, token)
     at = 0
     for slot, count in zip(slots, counts, strict=True):
         desk.answer(slot, ids[at : at + count])

@@ -23,9 +23,11 @@ log = logging.getLogger(__name__)
 Pairs: TypeAlias = "list[tuple[int, int]]"
 """Slots and indices in the data set."""
 Answers: TypeAlias = """tuple[
-    list[int], list[int], list[int], npt.NDArray[np.int32], list[tuple[int, Failure]]
+    list[tuple[int, int | None]],
+    list[int], list[int], npt.NDArray[np.int32],
+    list[tuple[int, Failure]],
 ]"""
-"""First tokens' slots; finished slots, their lengths, all their ids; failed slots and why."""
+"""Slots and first tokens; finished slots, their lengths, all their ids; failed slots and why."""
 
 
 class EngineDesk(Protocol):
@@ -44,8 +46,8 @@ class EngineDesk(Protocol):
     def take(self, most: int) -> Pairs:
         """The next samples."""
 
-    def first_token(self, slot: int) -> None:
-        """A sample's first token has come."""
+    def first_token(self, slot: int, token: int | None = None) -> None:
+        """A sample's first token has come, and is this one where that is known."""
 
     def answer(self, slot: int, ids: npt.NDArray[np.int32]) -> None:
         """A sample is finished."""
@@ -85,7 +87,7 @@ class _RemoteDesk:
         self.closed = False
         self.stopped = False
         self._waiting: deque[tuple[int, int]] = deque()
-        self._first: list[int] = []
+        self._first: list[tuple[int, int | None]] = []
         self._slots: list[int] = []
         self._answers: list[npt.NDArray[np.int32]] = []
         self._failed: list[tuple[int, Failure]] = []
@@ -100,8 +102,8 @@ class _RemoteDesk:
     def take(self, most: int) -> Pairs:
         return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
-    def first_token(self, slot: int) -> None:
-        self._first.append(slot)
+    def first_token(self, slot: int, token: int | None = None) -> None:
+        self._first.append((slot, token))
 
     def answer(self, slot: int, ids: npt.NDArray[np.int32]) -> None:
         self._slots.append(slot)

@@ -41,7 +41,7 @@ class Record:
         self.reason = ""
         self.calls = 0
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: Any = None) -> None:
         assert not {*map(int, slots)} & (self.done.keys() | self.failed.keys())
         self.first += map(int, slots)
 
@@ -75,7 +75,7 @@ class Scripted:
     async def open(self) -> None:
         self.loops.add(asyncio.get_running_loop())
 
-    async def answer(self, index: int, first: Callable[[], None] | None) -> list[int]:
+    async def answer(self, index: int, first: Callable[[int], None] | None) -> list[int]:
         what, turns = self.script[index]
         self.loops.add(asyncio.get_running_loop())
         self.now += 1
@@ -84,7 +84,7 @@ class Scripted:
             for _ in range(turns):
                 await asyncio.sleep(0)
             if first is not None and what != "nothing":
-                first()
+                first(index)
             await asyncio.sleep(0)
             return await self.end(what, index)
         except asyncio.CancelledError:

@@ -40,7 +40,7 @@ class Record:
         self.failed: dict[int, Failure] = {}
         self._stop_on_error = stop_on_error
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: Any = None) -> None:
         """The completions are looked at."""
 
     def complete(self, slots: Slots, outputs: Outputs | None) -> None:

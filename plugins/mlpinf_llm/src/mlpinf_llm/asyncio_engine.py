@@ -34,13 +34,13 @@ class Service(Protocol):
     async def open(self) -> None:
         """Load or reach the engine, and return when it is healthy."""
 
-    async def answer(self, index: int, first: Callable[[], None] | None) -> Sequence[int]:
+    async def answer(self, index: int, first: Callable[[int], None] | None) -> Sequence[int]:
         """The token ids of one answer, as the engine made them.
 
         Args:
             index: of the sample.
-            first: to be called when the first token has come; None where nobody asks, and the
-                answer had better come whole.
+            first: to be called with the first token when it has come; None where nobody asks, and
+                the answer had better come whole.
 
         Raises:
             RequestError: this answer failed.
@@ -164,8 +164,8 @@ class AsyncioEngine:
             log.warning("a request failed", exc_info=True)
             desk.fail(slot, error)
 
-    def _first(self, desk: EngineDesk, slot: int) -> None:
-        desk.first_token(slot)
+    def _first(self, desk: EngineDesk, slot: int, token: int) -> None:
+        desk.first_token(slot, token)
         self._bell.set()
 
     async def _drop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from mlpinf_core.protocols import Query
 from mlpinf_core.suts.asynchronous import AsyncSut
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mlpinf_core.protocols import Outputs, Slots
     from mlpinf_core.suts.asynchronous import Engine
 
@@ -31,7 +33,7 @@ class WarmUp:
         self.begun = 0
         self.failed: dict[Failure, int] = {}
 
-    def first_token(self, slots: Slots) -> None:
+    def first_token(self, slots: Slots, tokens: npt.NDArray[Any] | None = None) -> None:
         """The first tokens of these samples have come."""
         self.begun += len(slots)
 

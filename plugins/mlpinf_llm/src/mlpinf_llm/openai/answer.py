@@ -81,6 +81,11 @@ class Answer:
             self.finish = finish
 
     @property
+    def first_id(self) -> int | None:
+        """The first token; None where only text has come."""
+        return self.ids[0] if self.ids else None
+
+    @property
     def has_content(self) -> bool:
         """Whether a first token has come."""
         return bool(self.ids) or bool(self.texts)

@@ -281,7 +281,7 @@ class Client:
         if (head := reader.head) is None:
             return
         if body and self._reader.take(connection, head, body):
-            self._desk.first_token(request.slot)
+            self._desk.first_token(request.slot, connection.answer.first_id)
         if reader.done:
             self._finish(connection, head, request)
 

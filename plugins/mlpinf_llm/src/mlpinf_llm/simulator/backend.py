@@ -148,6 +148,6 @@ class SimulatedEngine:
 
     def _report(self, desk: Desk, step: Step, lengths: dict[int, int]) -> None:
         for slot in step.first:
-            desk.first_token(slot)
+            desk.first_token(slot, _TOKEN)
         for slot in step.finished:
             desk.answer(slot, self._answer[: lengths.pop(slot)])

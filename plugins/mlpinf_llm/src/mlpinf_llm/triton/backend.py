@@ -127,7 +127,7 @@ class TritonService:
             remedy="is the server up, is this its gRPC port (8001), and the model's name right?",
         )
 
-    async def answer(self, index: int, first: Callable[[], None] | None) -> list[int]:
+    async def answer(self, index: int, first: Callable[[int], None] | None) -> list[int]:
         """The ids of one answer.
 
         Raises:
@@ -146,7 +146,7 @@ class TritonService:
             server.requests -= 1
 
     async def _ask_server(
-        self, server: _Server, index: int, first: Callable[[], None] | None
+        self, server: _Server, index: int, first: Callable[[int], None] | None
     ) -> list[int]:
         ids: list[int] = []
         request = self._requests.make(next(self._names), self._prompt(index))
@@ -154,7 +154,7 @@ class TritonService:
             async for response in responses:
                 if more := tokens(response):
                     if first is not None and not ids:
-                        first()
+                        first(more[0])
                     ids += more
                     if len(ids) > self._ask.cap + 1:  # one more may be the id that ends it
                         refuse_longer(self._ask.cap)

@@ -112,7 +112,7 @@ class TrtllmService:
             given["moe_config"] = MoeConfig(backend=settings.moe_backend)
         return LLM(**given)
 
-    async def answer(self, index: int, first: Callable[[], None] | None) -> list[int]:
+    async def answer(self, index: int, first: Callable[[int], None] | None) -> list[int]:
         """The ids of one answer.
 
         Raises:
@@ -129,7 +129,7 @@ class TrtllmService:
             if first is not None:
                 async for part in result:
                     if part.outputs[0].token_ids:
-                        first()
+                        first(part.outputs[0].token_ids[0])
                         break
             await result
         except asyncio.CancelledError:

@@ -140,7 +140,7 @@ class VllmService:
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments))
         await self._llm.check_health()
 
-    async def answer(self, index: int, first: Callable[[], None] | None) -> list[int]:
+    async def answer(self, index: int, first: Callable[[int], None] | None) -> list[int]:
         """The ids of one answer.
 
         Raises:
@@ -158,7 +158,7 @@ class VllmService:
                     part = output.outputs[0]
                     if part.token_ids:
                         if first is not None and not ids:
-                            first()
+                            first(part.token_ids[0])
                         ids += part.token_ids
                         if len(ids) > most:
                             refuse_longer(self._ask.cap)
