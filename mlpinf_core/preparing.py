@@ -43,6 +43,7 @@ class _Preparer(Runner):
                 str(config.benchmark),
                 config.run.backend,
                 str(config.backend),
+                config.sut.max_batch_size,  # an engine has room for so many samples
             )
             if key in done:
                 continue

@@ -16,6 +16,8 @@ from mlpinf_core.vocabulary import Mode, Workload
 
 RESULT_NAME: Final = "result.json"
 ACCURACY_NAME: Final = "accuracy.json"
+CONTACT_SHEET: Final = "images/contact_sheet.png"
+"""Where scoring leaves a picture of a run's images, in its directory, if it makes any."""
 
 
 @attrs.frozen

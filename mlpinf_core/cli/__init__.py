@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "show": ("mlpinf_core.cli.show", "The result of an earlier run."),
     "fetch": ("mlpinf_core.cli.prepare", "Fetch the files that benchmarks need."),
     "prepare": ("mlpinf_core.cli.prepare", "Fetch, preprocess and build engines, and run nothing."),
+    "build": ("mlpinf_core.cli.prepare", "Build the engines of a backend that has any."),
     "system": (
         "mlpinf_core.cli.system",
         "What this machine is, and how a submission describes it.",

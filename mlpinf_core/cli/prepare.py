@@ -1,4 +1,4 @@
-"""``mlpinf fetch`` and ``mlpinf prepare``."""
+"""``mlpinf fetch``, ``mlpinf prepare`` and ``mlpinf build``."""
 
 from __future__ import annotations
 
@@ -88,6 +88,51 @@ def fetch_command(verbose: int, request: Request, status: bool, as_json: bool) -
 @click.pass_obj
 def prepare_command(verbose: int, request: Request) -> None:
     """Fetch, preprocess and build engines, so that later runs start at once. Runs no test."""
+    _prepare(verbose, request)
+    click.echo("prepared")
+
+
+@click.command(
+    "build",
+    epilog="\b\nExamples:\n"
+    "  mlpinf build sdxl --variant tiny --backend tensorrt --set backend.target=8.9\n"
+    "  mlpinf build sdxl --backend tensorrt --scenarios Offline,Server",
+)
+@request_options
+@click.pass_obj
+def build_command(verbose: int, request: Request) -> None:
+    """Build the engines of benchmarks, and say which were built and which were there.
+
+    An engine is built again when something that decides its content has changed, and it is said
+    what. What it is made from is fetched and prepared first. Runs no test.
+    """
+    scratch = Scratch.from_environment()
+    before = set(_engines(scratch))
+    _prepare(verbose, request)
+    engines = _engines(scratch)
+    if not engines:
+        click.echo("no engines: this backend builds none")
+        return
+    print_table(
+        ("engine", "size", "state"),
+        [
+            (path.name, readable(size), "was there" if path in before else "built")
+            for path, size in engines.items()
+        ],
+    )
+
+
+def _engines(scratch: Scratch) -> dict[Path, int]:
+    """The engines of a scratch space and their sizes in bytes."""
+    from mlpinf_core.manifest import FILE_NAME
+
+    return {
+        path.parent: sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+        for path in sorted(scratch.engines.glob(f"[!.]*/{FILE_NAME}"))
+    }
+
+
+def _prepare(verbose: int, request: Request) -> None:
     set_up_logging(verbose)
     from mlpinf_core.cli.progress import ConsoleReporter
     from mlpinf_core.preparing import prepare
@@ -96,4 +141,3 @@ def prepare_command(verbose: int, request: Request) -> None:
     plan = make_plan(request, plugins)
     with ConsoleReporter(verbose=bool(verbose)) as reporter:
         prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
-    click.echo("prepared")

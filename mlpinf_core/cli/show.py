@@ -12,7 +12,7 @@ from mlpinf_core.cli.run import show_results
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import DEFAULT_OUTPUT
 from mlpinf_core.record import FILE_NAME
-from mlpinf_core.results import RESULT_NAME, Results, RunResult
+from mlpinf_core.results import CONTACT_SHEET, RESULT_NAME, Results, RunResult
 
 
 @click.command(
@@ -20,12 +20,16 @@ from mlpinf_core.results import RESULT_NAME, Results, RunResult
     epilog="\b\nExamples:\n"
     "  mlpinf show\n"
     "  mlpinf show mlpinf-runs/20260101-120000\n"
-    "  mlpinf show mlpinf-runs/20260101-120000 --json",
+    "  mlpinf show mlpinf-runs/20260101-120000 --json\n"
+    "  mlpinf show mlpinf-runs/20260101-120000 --images",
 )
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option(
+    "--images", is_flag=True, help="Say where the contact sheet of an accuracy run's images is."
+)
 @click.pass_obj
-def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
+def show_command(verbose: int, run: Path | None, as_json: bool, images: bool) -> None:
     """The result of an earlier run: a run directory, or one that holds several.
 
     Without an argument, the latest below mlpinf-runs. Ends with 0 whatever the result is.
@@ -47,10 +51,26 @@ def show_command(verbose: int, run: Path | None, as_json: bool) -> None:
         raise ConfigurationError(
             "there is no result here", where=str(directory), remedy="name a run directory"
         )
+    if images:
+        _show_images([path.parent for path in found], directory)
+        return
     results = Results(tuple(RunResult.read(path.parent) for path in found), directory)
     show_results(results, as_json=as_json, now=False)
     if not as_json and len(results.runs) == 1:
         _show_details(results.runs[0])
+
+
+def _show_images(runs: list[Path], directory: Path) -> None:
+    """Print where the pictures are that scoring wrote."""
+    sheets = [sheet for run in runs if (sheet := run / CONTACT_SHEET).is_file()]
+    if not sheets:
+        raise ConfigurationError(
+            "there are no images here",
+            where=str(directory),
+            remedy="name an accuracy run of a benchmark that makes images",
+        )
+    for sheet in sheets:
+        click.echo(sheet)
 
 
 def _latest(output: Path) -> Path:

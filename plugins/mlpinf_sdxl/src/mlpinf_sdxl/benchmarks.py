@@ -12,11 +12,13 @@ from mlpinf_core.benchmark import BackendInfo, Benchmark, FolderSource, Source, 
 from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
+from mlpinf_sdxl.tensorrt_settings import TensorRtSettings
 from mlpinf_sdxl.tiny import SAMPLES
 from mlpinf_sdxl.torch_settings import TorchSettings
 
 NAME: Final = "stable-diffusion-xl"
 TORCH: Final = "torch"
+TENSORRT: Final = "tensorrt"
 
 NEGATIVE_PROMPT: Final = "normal quality, low quality, worst quality, low res, blurry, nsfw, nude"
 """The reference's, one for every sample."""
@@ -123,7 +125,8 @@ def _tiny() -> VariantSpec:
         },
         scenario_defaults={
             Scenario.OFFLINE: {"loadgen": {"min_query_count": SAMPLES}},
-            Scenario.MULTI_STREAM: {"loadgen": p90},
+            # Eight samples a query would take minutes.
+            Scenario.MULTI_STREAM: {"loadgen": {**p90, "samples_per_query": 2}},
             Scenario.SERVER: {
                 "loadgen": {**p90, "target_latency_ms": _SERVER_MS},
                 "run": {"server_load": 0.4},
@@ -139,10 +142,12 @@ def _tiny() -> VariantSpec:
     )
 
 
-TINY_ADHERENCE: Final = (80.0, 100.0)
-"""Band of the tiny variant's prompt adherence, in per cent."""
-TINY_DRIFT: Final = 1.5
-"""How far its images may be from the reference's, in 255ths of the brightness."""
+TINY_ADHERENCE: Final = (87.0, 97.0)
+"""Band of the tiny variant's prompt adherence, in per cent: the reference reaches 92.1875, and so
+does bfloat16."""
+TINY_DRIFT: Final = 1.0
+"""How far its images may be from the reference's, in 255ths of the brightness: 0.13 in float32 (the
+reference's copies are rounded), 0.47 in bfloat16, 1.85 with half of the steps."""
 
 
 def _full() -> VariantSpec:
@@ -178,7 +183,7 @@ def benchmark() -> Benchmark:
 
 
 def all_backends() -> list[BackendInfo]:
-    """PyTorch."""
+    """PyTorch and TensorRT."""
     return [
         BackendInfo(
             name=TORCH,
@@ -186,5 +191,16 @@ def all_backends() -> list[BackendInfo]:
             summary="PyTorch with diffusers' modules, on a CPU or a CUDA device",
             settings=TorchSettings,
             requires={"torch": "torch", "diffusers": "diffusers", "transformers": "transformers"},
-        )
+        ),
+        BackendInfo(
+            name=TENSORRT,
+            benchmarks=(NAME,),
+            summary="TensorRT's engines in the same loop, on a CUDA device",
+            settings=TensorRtSettings,
+            requires={
+                "cuda": "mlpinf-sdxl[tensorrt]",
+                "onnx": "mlpinf-sdxl[tensorrt]",
+                "onnxscript": "mlpinf-sdxl[tensorrt]",
+            },
+        ),
     ]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
     from mlpinf_core.protocols import Sut
     from mlpinf_sdxl.samples import CaptionSamples
+    from mlpinf_sdxl.tensorrt_backend import TensorRtBackend
+    from mlpinf_sdxl.tensorrt_settings import TensorRtSettings
     from mlpinf_sdxl.torch_backend import TorchBackend
     from mlpinf_sdxl.torch_settings import TorchSettings
 
@@ -50,6 +52,37 @@ def torch_backend(run: Run, samples: CaptionSamples) -> TorchBackend:
         vae_batch_size=settings.vae_batch_size or (batch if tiny else _VAE_BATCH),
         replicas=replicas,
         threads=threads,
+    )
+
+
+def tensorrt_backend(run: Run, samples: CaptionSamples) -> TensorRtBackend:
+    """The ``tensorrt`` backend of a run; its engines are found, or built now.
+
+    Raises:
+        PrerequisiteError: TensorRT or a GPU is missing.
+        BackendError: an engine cannot be built.
+        IntegrityError: the pipeline's schedule is not the benchmark's.
+    """
+    import torch
+
+    from mlpinf_sdxl import engines
+    from mlpinf_sdxl.tensorrt_backend import TensorRtBackend
+    from mlpinf_sdxl.torch_backend import Precision
+
+    settings: TensorRtSettings = run.config.backend
+    flavour = engines.flavour_of(run)
+    batch = run.config.sut.max_batch_size
+    return TensorRtBackend(
+        samples=samples,
+        schedule=_schedule(run, samples.pipeline),
+        guidance=run.config.benchmark.guidance,
+        settings=settings,
+        device=torch.device("cuda"),
+        precision=Precision(settings.dtype, settings.vae_dtype),
+        max_batch_size=batch,
+        vae_batch_size=min(settings.vae_batch_size, batch),
+        flavour=flavour,
+        files=engines.all_engines(run, samples, flavour),
     )
 
 

@@ -27,7 +27,7 @@ def benchmarks() -> Sequence[Benchmark]:
 
 @hookimpl
 def backends() -> Sequence[BackendInfo]:
-    """PyTorch."""
+    """PyTorch and TensorRT."""
     return declared.all_backends()
 
 
@@ -50,11 +50,13 @@ def preprocess(run: Run, dataset: DataSet | RandomData) -> CaptionSamples:
 @hookimpl
 def build_backend(run: Run, samples: CaptionSamples) -> TorchBackend | None:
     """The backend that was chosen."""
-    if run.config.run.backend != declared.TORCH:
-        return None  # another distribution's backend is its own hook's business
     from mlpinf_sdxl import building
 
-    return building.torch_backend(run, samples)
+    if run.config.run.backend == declared.TORCH:
+        return building.torch_backend(run, samples)
+    if run.config.run.backend == declared.TENSORRT:
+        return building.tensorrt_backend(run, samples)
+    return None  # another distribution's backend is its own hook's business
 
 
 @hookimpl

@@ -20,7 +20,6 @@ from mlpinf_sdxl.denoising import Denoiser, Pictures, Text
 from mlpinf_sdxl.images import checked
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.schedule import Schedule
-from mlpinf_sdxl.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +93,7 @@ class TorchBackend:
     samples: CaptionSamples
     schedule: Schedule
     guidance: float
-    settings: TorchSettings
+    settings: Any
     device: torch.device
     precision: Precision
     max_batch_size: int
@@ -217,6 +216,8 @@ class TorchBackend:
                 pool = denoisers[size].record(pool)
             self._idle.put(_Replica(denoisers))
             pool = None
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # each stage has a stream of its own
 
     def _load_modules(self) -> Modules:
         dtype, vae_dtype = (getattr(torch, name) for name in attrs.astuple(self.precision))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -58,11 +58,11 @@ def pipeline(work: Path, out: Path) -> None:
     unet.load_state_dict(state["unet"])
     vae = trained_autoencoder(work)
     vae.register_to_config(scaling_factor=state["scale"], force_upcast=False)
-    clip1, clip2 = trained_encoders(work)
+    encoders: Any = trained_encoders(work)
     whole = StableDiffusionXLPipeline(
         vae=vae.half(),
-        text_encoder=clip1.to(torch.float16),
-        text_encoder_2=clip2.to(torch.float16),
+        text_encoder=encoders[0].half(),
+        text_encoder_2=encoders[1].half(),
         tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"),
         tokenizer_2=CLIPTokenizer.from_pretrained(out / "tokenizer_2"),
         unet=unet.half(),
@@ -74,7 +74,7 @@ def pipeline(work: Path, out: Path) -> None:
     tiny_tokenizers(out)
     for name in ("tokenizer", "tokenizer_2"):  # the same once more, in transformers' own format
         (out / name / "tokenizer.json").unlink(missing_ok=True)
-    count = sum(p.numel() for module in (unet, vae, clip1, clip2) for p in module.parameters())
+    count = sum(p.numel() for module in (unet, vae, *encoders) for p in module.parameters())
     log.info("%d parameters", count)
 
 

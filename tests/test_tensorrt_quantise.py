@@ -1,0 +1,107 @@
+"""8-bit graphs compute nearly what they were made from, and TensorRT builds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mlpinf_core.errors import BackendError
+from mlpinf_core.tensorrt import flavour as flavours
+from mlpinf_core.tensorrt.build import build
+from mlpinf_core.tensorrt.quantise import Kind, calibrate, quantise
+from mlpinf_core.tensorrt.spec import EngineSpec, Range
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("onnx", reason="onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+FEEDS = [
+    {"x": np.random.default_rng(seed).standard_normal((3, 16)).astype(np.float32)}
+    for seed in range(4)
+]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """Two products with weights, and one of two activations, which stays as it is."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in (("w", (16, 16)), ("v", (16, 8)))
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Gemm", ["x", "w"], ["a"], transB=1),
+                helper.make_node("MatMul", ["a", "v"], ["b"]),
+                helper.make_node("Transpose", ["b"], ["c"], perm=[1, 0]),
+                helper.make_node("MatMul", ["b", "c"], ["y"]),
+            ],
+            "two",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "batch"])],
+            weights,
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    path = tmp_path / "two.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("int8", 0.03), ("fp8", 0.1)])
+def test_an_eight_bit_graph_computes_nearly_the_same(graph: Path, kind: Kind, apart: float) -> None:
+    small = graph.with_suffix(f".{kind}.onnx")
+    largest = calibrate(graph, FEEDS)
+
+    assert quantise(graph, small, largest, kind) == 2
+
+    wanted, found = (
+        onnxruntime.InferenceSession(str(path)).run(None, FEEDS[0])[0] for path in (graph, small)
+    )
+    assert 0 < np.abs(found - wanted).mean() / np.abs(wanted).mean() < apart
+
+
+def test_calibration_sees_the_largest_magnitude_of_all_batches(graph: Path) -> None:
+    most = max(float(np.abs(feed["x"]).max()) for feed in FEEDS)
+
+    assert calibrate(graph, FEEDS)["x"] == pytest.approx(most)
+
+
+def test_calibration_without_batches_is_refused(graph: Path) -> None:
+    with pytest.raises(BackendError, match="nothing to calibrate with"):
+        calibrate(graph, [])
+
+
+def test_calibration_with_something_other_than_numbers_is_refused(graph: Path) -> None:
+    bad = {"x": np.full((3, 16), np.nan, np.float32)}
+
+    with pytest.raises(BackendError, match="not a number"):
+        calibrate(graph, [bad])
+
+
+@pytest.mark.skipif(
+    flavours.RTX not in flavours.installed(),
+    reason="tensorrt_rtx is not installed: pip install tensorrt-rtx-cu13-bindings "
+    "tensorrt-rtx-cu13-libs",
+)
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_an_engine_is_built_of_an_eight_bit_graph(graph: Path, kind: Kind) -> None:
+    small = graph.with_suffix(f".{kind}.onnx")
+    quantise(graph, small, calibrate(graph, FEEDS), kind)
+
+    found = build(
+        flavours.load(flavours.RTX),
+        small,
+        EngineSpec("two", {"x": Range.batches(8, (16,))}, target="8.9", precision=kind),
+    )
+
+    assert len(found.engine) > 1000
