@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py [PART ...] [--toy] [--json FILE]
 
-Parts: correctness, whisper, rgat, sdxl, tensorrt. Each can be run alone, takes under eight
-minutes, and runs in a process of its own, so that one that fails costs no other its figures. No
-weights can be had with a benchmark script, so the full-size models have random weights of the true
-architecture and type: the same bytes and operations; accuracy is claimed of the tiny variants alone.
+Parts: correctness, whisper, rgat, sdxl, tensorrt. Each can be run alone, takes under eight minutes,
+and runs in a process of its own, so that one that fails costs no other its figures. No weights can
+be had with a benchmark script, so the full-size models have random weights of the true architecture
+and type: the same bytes and operations; accuracy is claimed of the tiny variants alone.
 
 ``--toy`` runs everything on a CPU with tiny shapes, to see that the script itself works.
 """
@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from gpu_parts.rows import HEAD, Row
+from gpu_parts.rows import HEAD
 
 PARTS = ("correctness", "whisper", "rgat", "sdxl", "tensorrt")
 LIMIT_S = 480
@@ -79,8 +79,6 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
-
-__all__ = ["Row", "main"]
 
 if __name__ == "__main__":
     main()

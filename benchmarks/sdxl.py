@@ -27,7 +27,7 @@ from harness import ours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SAMPLES = 128
+SAMPLES = 64
 BATCH = 8
 HERE = Path(__file__).parent
 
@@ -64,8 +64,8 @@ def peer(repeats: int) -> Iterator[Figure]:
     threads = max((alone, whole), key=lambda run: run["samples_per_second"])["threads"]
     mine, theirs = pairs(
         repeats,
-        lambda: process("direct", SAMPLES // 2),
-        lambda: process("peer", SAMPLES // 2, threads),
+        lambda: process("direct", SAMPLES),
+        lambda: process("peer", SAMPLES, threads),
     )
     a, b = median(mine, "samples_per_second"), median(theirs, "samples_per_second")
     name = "beside StableDiffusionXLPipeline, samples/s"

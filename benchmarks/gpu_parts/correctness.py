@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpu_parts.rows import Row
 from harness import MLPINF
+
+from gpu_parts.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

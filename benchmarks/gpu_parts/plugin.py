@@ -111,7 +111,6 @@ def build_backend(run: Run, samples: Any) -> Any:
     benchmark, settings = run.config.benchmark, run.config.backend
     if run.workload.benchmark == RGAT:
         from gpu_parts import random_rgat
-
         from mlpinf_rgat.sharing import Share
 
         share = Share.of(settings, run.workload.scenario, run.workload.variant)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gpu_parts.random_graph import ASKED, RandomGraph, classes
 
+from gpu_parts.random_graph import ASKED, RandomGraph, classes
 from mlpinf_rgat.graph import Description, Graph
 from mlpinf_rgat.igbh import FULL_WIDTH
 from mlpinf_rgat.model import Rgat

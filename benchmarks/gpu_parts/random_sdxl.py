@@ -12,10 +12,10 @@ from mlpinf_sdxl import checkpoint
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.schedule import Schedule
 from mlpinf_sdxl.torch_backend import Precision, TorchBackend
-from mlpinf_sdxl.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
     from mlpinf_core.protocols import Outputs
+    from mlpinf_sdxl.torch_settings import TorchSettings
 
 CAPTIONS = 5000
 TOKENS = 77

@@ -8,7 +8,6 @@ as always. Clips are as long as utterances packed into 30 s get.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs

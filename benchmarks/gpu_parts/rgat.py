@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
 from gpu_parts import ceilings, plugin, published, throughout
 from gpu_parts.random_graph import ASKED
 from gpu_parts.random_rgat import FULL_PAPERS, RandomRgat
 from gpu_parts.rows import Row
-
 from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, into
 from mlpinf_rgat.sharing import Share

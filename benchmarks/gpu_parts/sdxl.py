@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
 from gpu_parts import ceilings, plugin, published, random_sdxl, throughout
 from gpu_parts.rows import Row
-
 from mlpinf_sdxl.torch_settings import TorchSettings
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 TARGET = 1.7
 LEAST_EFFICIENCY = 0.97
 BATCH = 8
-BATCHES = 8
-SETTINGS: dict[str, Any] = {"fuse_qkv": True, "compile": True}
+BATCHES = 6
+SETTINGS: dict[str, Any] = {"fuse_qkv": True, "compile": True, "fp8": True}
 
 
 def directly(made: random_sdxl.RandomSdxl, batch: int, batches: int) -> float:
@@ -52,7 +52,7 @@ def stages(made: random_sdxl.RandomSdxl, batch: int) -> dict[str, float]:
     return found
 
 
-def operations(made: random_sdxl.RandomSdxl, batch: int) -> float:
+def operations(made: random_sdxl.RandomSdxl) -> float:
     """Operations of an image: counted on the UNet and the decoder, on no device."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -76,7 +76,6 @@ def operations(made: random_sdxl.RandomSdxl, batch: int) -> float:
     with torch.device("meta"), FlopCounterMode(display=False) as counted, torch.no_grad():
         vae.decode(torch.empty(1, 4, side, side))
         decode = counted.get_total_flops()
-    del batch
     return float(steps + decode)
 
 
@@ -91,7 +90,7 @@ def measure(*, toy: bool) -> Iterator[Row]:
     made.warm_up()
     loading = time.perf_counter() - started
     most = ceilings.measured(made.device)
-    need = operations(made, batch)
+    need = operations(made)
     direct = directly(made, batch, batches)
     notes: dict[str, Any] = {
         "batch": batch, "settings": {} if toy else SETTINGS, "loading, s": loading,
@@ -105,10 +104,10 @@ def measure(*, toy: bool) -> Iterator[Row]:
     del made
     if not toy:
         torch.cuda.empty_cache()
+    more = [] if toy else [f"backend.{k}={str(v).lower()}" for k, v in SETTINGS.items()]
     found = throughout.offline(
         plugin.SDXL, batch * batches, f"benchmark.toy={'true' if toy else 'false'}",
-        f"sut.max_batch_size={batch}", toy=True,
-        *([] if toy else [f"backend.{k}={str(v).lower()}" for k, v in SETTINGS.items()]),
+        f"sut.max_batch_size={batch}", *more, toy=True,
     )  # fmt: skip
     rate = float(found["result_samples_per_second"])
     yield Row("sdxl", "SDXL Offline through LoadGen, samples/s", rate, published.SDXL_OFFLINE,

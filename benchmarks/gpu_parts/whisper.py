@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
 from gpu_parts import ceilings, plugin, published, random_whisper, throughout
 from gpu_parts.rows import Row
-
 from mlpinf_whisper.torch_settings import TorchSettings
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ and finds its libraries in the wheel ``..._libs`` beside it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import importlib.util
 import logging
@@ -122,7 +123,9 @@ def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
+@functools.cache
 def _imported(name: str) -> Flavour:
+    """Once a process: TensorRT tells everything to the first logger that it is given."""
     _preload(_LIBRARIES[name])
     module_name = next(filter(_is_there, _MODULES[name]))
     try:

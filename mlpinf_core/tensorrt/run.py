@@ -50,7 +50,7 @@ class Place:
 
 
 class Engine:
-    """A deserialised engine, with one context."""
+    """A deserialised engine, with a context for each combination of its inputs' shapes."""
 
     def __init__(self, file: EngineFile, flavour: Flavour, target: str) -> None:
         """Load it.
@@ -74,12 +74,10 @@ class Engine:
             raise flavour.failed(
                 f"TensorRT cannot load the engine {file.name}", where=str(file.path)
             )
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self._context = self._engine.create_execution_context(strategy)
-        if self._context is None:
-            raise flavour.failed(f"TensorRT cannot make a context of the engine {file.name}")
         self.file = file
-        self._inputs = {binding.name for binding in file.bindings if binding.is_input}
+        self._inputs = tuple(binding.name for binding in file.bindings if binding.is_input)
+        self._outputs = tuple(binding.name for binding in file.bindings if not binding.is_input)
+        self._contexts: dict[tuple[tuple[int, ...], ...], Any] = {}
         self._scratch: DeviceMemory | None = None
 
     @property
@@ -90,29 +88,16 @@ class Engine:
     def use(self, scratch: DeviceMemory) -> None:
         """Compute in this memory, which others may use at other times."""
         self._scratch = scratch
-        self._context.set_device_memory(scratch.address, scratch.size)
+        self._contexts.clear()
 
     def output_shapes(self, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for shapes of the inputs.
 
         Raises:
-            BackendError: a shape is outside the profile that the engine was built with.
+            BackendError: a shape is missing, or outside the profile that the engine was built with.
         """
-        for name, shape in inputs.items():
-            allowed = self.file.profile.get(name)
-            if allowed is None or not allowed.admits(shape):
-                raise BackendError(
-                    f"the engine {self.file.name} takes no {name} of {list(shape)}: it was built "
-                    f"for {allowed and [list(s) for s in attrs.astuple(allowed)]}",
-                    where=str(self.file.path),
-                    remedy="build it with a wider profile, or lower sut.max_batch_size",
-                )
-            if not self._context.set_input_shape(name, shape):
-                raise self._flavour.failed(f"TensorRT refuses {name} of {list(shape)}")
-        if unknown := self._context.infer_shapes():
-            raise self._flavour.failed(f"shapes are missing: {', '.join(unknown)}")
-        outputs = (one.name for one in self.file.bindings if not one.is_input)
-        return {name: tuple(self._context.get_tensor_shape(name)) for name in outputs}
+        context = self._context(inputs)
+        return {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
 
     def enqueue(self, places: Mapping[str, Place], stream: Stream) -> None:
         """Queue one inference.
@@ -124,16 +109,57 @@ class Engine:
         Raises:
             BackendError: a tensor is missing or does not fit, or TensorRT fails.
         """
-        if self._scratch is None:
-            raise RuntimeError("an engine has no scratch memory yet")
         missing = {binding.name for binding in self.file.bindings} - set(places)
         if missing:
             raise BackendError(f"{self.file.name} is not given {', '.join(sorted(missing))}")
-        self.output_shapes({n: p.shape for n, p in places.items() if n in self._inputs})
+        context = self._context({name: places[name].shape for name in self._inputs})
         for name, place in places.items():
-            self._context.set_tensor_address(name, place.address)
-        if not self._context.execute_async_v3(stream.handle):
+            context.set_tensor_address(name, place.address)
+        if not context.execute_async_v3(stream.handle):
             raise self._flavour.failed(f"TensorRT failed to run the engine {self.file.name}")
+
+    def _context(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """The context of these shapes.
+
+        Each has one of its own: a CUDA graph that was recorded with a context stays right only as
+        long as the context's shapes do.
+        """
+        if missing := [name for name in self._inputs if name not in shapes]:
+            raise BackendError(f"{self.file.name} is not given {', '.join(missing)}")
+        key = tuple(shapes[name] for name in self._inputs)
+        if key not in self._contexts:
+            self._contexts[key] = self._new_context(shapes)
+        return self._contexts[key]
+
+    def _new_context(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        if self._scratch is None:
+            raise RuntimeError("an engine has no scratch memory yet")
+        for name in self._inputs:
+            self._require(name, shapes[name])
+        strategy = self._flavour.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise self._flavour.failed(
+                f"TensorRT cannot make a context of the engine {self.file.name}"
+            )
+        context.set_device_memory(self._scratch.address, self._scratch.size)
+        for name in self._inputs:
+            if not context.set_input_shape(name, shapes[name]):
+                raise self._flavour.failed(f"TensorRT refuses {name} of {list(shapes[name])}")
+        if unknown := context.infer_shapes():
+            raise self._flavour.failed(f"shapes are missing: {', '.join(unknown)}")
+        return context
+
+    def _require(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a shape that the engine was not built for."""
+        allowed = self.file.profile.get(name)
+        if allowed is None or not allowed.admits(shape):
+            raise BackendError(
+                f"the engine {self.file.name} takes no {name} of {list(shape)}: it was built "
+                f"for {allowed and [list(s) for s in attrs.astuple(allowed)]}",
+                where=str(self.file.path),
+                remedy="build it with a wider profile, or lower sut.max_batch_size",
+            )
 
 
 def share_scratch(engines: Sequence[Engine]) -> DeviceMemory:

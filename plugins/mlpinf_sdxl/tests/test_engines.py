@@ -138,3 +138,30 @@ def test_an_engine_is_built_again_only_for_a_change_that_is_named(
     assert again.path == first.path
     assert other.path != first.path
     assert "level" in said[built_once]
+
+
+def test_a_unet_in_half_precision_is_built_with_its_own_types(tmp_path: Path) -> None:
+    from mlpinf_core.tensorrt.build import build
+
+    export = exporting.EXPORTS[2]
+    whole = checkpoint.load(export.module, tiny.pipeline(), torch.float16, torch.device("cpu"))
+    trailing = exporting.shapes(export, whole, SIDE, TOKENS)
+    path = tmp_path / "unet.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        exporting.write(export, whole, trailing, path, torch.float16)
+
+    found = build(
+        flavours.load(flavours.RTX),
+        path,
+        EngineSpec(
+            export.engine,
+            engines.profile(export, trailing, BATCH, BATCH),
+            target=TARGET,
+            precision="float16",
+        ),
+    )
+
+    kinds = {one.name: one.dtype for one in found.bindings}
+    assert kinds.pop("timestep") == "FLOAT"
+    assert set(kinds.values()) == {"HALF"}

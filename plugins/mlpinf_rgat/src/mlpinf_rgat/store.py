@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
+from torch import Tensor
 
 from mlpinf_rgat.relations import NODE_TYPES
 from mlpinf_rgat.sampler import CscTensors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from torch import Tensor
 
     from mlpinf_rgat.graph import Graph
     from mlpinf_rgat.trees import Nodes

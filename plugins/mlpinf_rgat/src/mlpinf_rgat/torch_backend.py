@@ -14,8 +14,7 @@ from mlpinf_core.errors import BackendError
 from mlpinf_core.protocols import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
     from mlpinf_rgat.graph import Graph
     from mlpinf_rgat.model import Rgat
-    from mlpinf_rgat.sampler import CscTensors, Sample, Sampler
+    from mlpinf_rgat.sampler import CscTensors, Sample
     from mlpinf_rgat.sharing import Share
     from mlpinf_rgat.store import FeatureStore
 
@@ -38,12 +37,12 @@ class _Replica:
     """What a batch needs for itself.
 
     Attributes:
-        sampler: with working memory.
-        stream: makes what a batch is computed in.
+        sampler: a :class:`~mlpinf_rgat.sampler.Sampler`, with working memory.
+        stream: called without arguments, makes the context that a batch is computed in.
     """
 
-    sampler: Sampler
-    stream: Callable[[], AbstractContextManager[Any]]
+    sampler: Any
+    stream: Any
 
 
 class TorchBackend:

@@ -51,12 +51,31 @@ class _Clip2(nn.Module):
         return found.hidden_states[-2], found.text_embeds
 
 
+class _Typed(nn.Module):
+    """A module whose output has one type.
+
+    The UNet's projection of sizes gives float32 whatever the UNet computes in, and leaves it to
+    PyTorch to promote what it is put beside; a strongly typed network promotes nothing.
+    """
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner = inner
+        self.dtype = dtype
+
+    def forward(self, values: Tensor) -> Tensor:
+        found: Tensor = self.inner(values)
+        return found.to(self.dtype)
+
+
 class _Unet(nn.Module):
-    """The UNet: the noise in a latent at a time."""
+    """The UNet: the noise in a latent at a time. Changes the module that it is given."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
         self.unet = unet
+        if not isinstance(unet.add_time_proj, _Typed):
+            unet.add_time_proj = _Typed(unet.add_time_proj, unet.dtype)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, states: Tensor, pooled: Tensor, time_ids: Tensor

@@ -1,8 +1,8 @@
 """Linear layers in FP8: weights converted once, activations scaled row by row as they come.
 
-Each row of the activations, and each output of the weights, has a scale of its own, which brings its
-largest number to the end of e4m3's range. So nothing has to be calibrated, and no row suffers from
-another's outlier. The sums are bfloat16's or better; what is added afterwards is as before.
+Each row of the activations, and each output of the weights, has a scale of its own, which brings
+its largest number to the end of e4m3's range. So nothing has to be calibrated, and no row suffers
+from another's outlier. The sums are bfloat16's or better; what is added afterwards is as before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Float8Linear(nn.Module):
         product = _product(rows, scale, self.weight, self.scale, x.dtype)  # type: ignore[arg-type]
         if self.bias is not None:
             product = product + self.bias
-        return product.unflatten(0, x.shape[:-1])
+        return product.view(*x.shape[:-1], -1)
 
 
 def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -216,6 +216,8 @@ class TorchBackend:
                 pool = denoisers[size].record(pool)
             self._idle.put(_Replica(denoisers))
             pool = None
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # each stage has a stream of its own
 
     def _load_modules(self) -> Modules:
         dtype, vae_dtype = (getattr(torch, name) for name in attrs.astuple(self.precision))

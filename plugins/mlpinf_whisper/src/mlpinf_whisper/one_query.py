@@ -64,11 +64,11 @@ def split(joined: Tensor, keys: Tensor, values: Tensor) -> None:
     )  # fmt: skip
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _split(
     joined, keys, values, length, heads, row_stride,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """A program copies TOKENS tokens of one head's keys or values."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     part = tl.program_id(1)
@@ -85,12 +85,12 @@ def _split(
         tl.store(values + target, found, mask=wanted)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _attend(
     query, key, value, out, last,
     query_row, query_head, key_row, key_head,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, KEYS: tl.constexpr, READ_LAST: tl.constexpr,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """A program computes one row of one head.
 
     It has KEYS lanes, each with a softmax and a sum of its own over every KEYS-th key; only after

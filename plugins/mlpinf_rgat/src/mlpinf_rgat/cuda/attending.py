@@ -52,7 +52,7 @@ def attend(
     )  # fmt: skip
 
 
-@triton.jit(  # type: ignore[untyped-decorator]
+@triton.jit(
     do_not_specialize_on_alignment=["sources", "starts", "counts"]  # views of larger arrays
 )
 def _attend(
@@ -60,7 +60,7 @@ def _attend(
     sent_stride, received_stride, head_stride, row_stride, inverse_scale,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr, AT_ONCE: tl.constexpr,
     GATHERED: tl.constexpr,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """A program computes one row, all heads."""
     row = tl.program_id(0).to(tl.int64)
     begin = tl.load(starts + row)
@@ -102,8 +102,8 @@ def _attend(
     tl.store(out + 3 * head_stride, (sum3 * (scale3 * inverse_scale)).to(kind), mask=known)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _softmax(sources, count, sent, stride, received, HEAD: tl.constexpr, EDGES: tl.constexpr):  # type: ignore[no-untyped-def]
+@triton.jit
+def _softmax(sources, count, sent, stride, received, HEAD: tl.constexpr, EDGES: tl.constexpr):
     """A row's greatest score of a head, and one over the sum of its shares."""
     edge = tl.arange(0, EDGES)
     there = edge < count
@@ -116,8 +116,8 @@ def _softmax(sources, count, sent, stride, received, HEAD: tl.constexpr, EDGES: 
     return best, 1.0 / tl.maximum(whole, 1.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _share(score, own, best, there):  # type: ignore[no-untyped-def]
+@triton.jit
+def _share(score, own, best, there):
     """A source's share, before the division by the sum of all."""
     value = tl.load(score, mask=there, other=0.0) + own
     value = tl.where(value > 0, value, value * _SLOPE)

@@ -40,14 +40,14 @@ def draw(
     return counts, sources
 
 
-@triton.jit(  # type: ignore[untyped-decorator]
+@triton.jit(
     do_not_specialize=["count", "stream", "mixed_stream"],  # or each would be compiled for anew
     do_not_specialize_on_alignment=["nodes"],
 )
 def _draw(
     nodes, begins, degrees, ends, indices, sources, count, stream, mixed_stream,
     FANOUT: tl.constexpr, SLOTS: tl.constexpr, NODES: tl.constexpr,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """A program draws for NODES nodes, in SLOTS places each of which FANOUT at most are used."""
     row = tl.program_id(0).to(tl.int64) * NODES + tl.arange(0, NODES)
     inside = row < count
@@ -77,8 +77,8 @@ def _draw(
     tl.store(sources + first[:, None] + slot, source.to(tl.int64), mask=wanted)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _mix(x):  # type: ignore[no-untyped-def]
+@triton.jit
+def _mix(x):
     """splitmix64's finaliser; shifts are made logical."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2

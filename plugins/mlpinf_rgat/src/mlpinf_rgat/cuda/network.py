@@ -8,10 +8,11 @@ them up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from mlpinf_rgat.cuda import attending, scoring
@@ -20,8 +21,6 @@ from mlpinf_rgat.store import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
 
     from mlpinf_rgat.model import RelationalAttention, Rgat
     from mlpinf_rgat.sampler import Block
@@ -41,7 +40,8 @@ class Network:
             fanouts: most edges that a node draws of a relation.
         """
         with torch.inference_mode():
-            self._layers = [_Layer(layer, max(fanouts)) for layer in model.layers]
+            layers = cast("list[RelationalAttention]", list(model.layers))
+            self._layers = [_Layer(layer, max(fanouts)) for layer in layers]
         self._linear = model.linear
 
     def __call__(self, tables: Mapping[str, Table], blocks: Sequence[Block]) -> Tensor:

@@ -43,14 +43,12 @@ def scores(table: Table, vectors: Tensor) -> Tensor:
     return out
 
 
-@triton.jit(  # type: ignore[untyped-decorator]
-    do_not_specialize=["count"], do_not_specialize_on_alignment=["ids"]
-)
+@triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["ids"])
 def _scores(
     values, ids, vectors, out, count, inverse_scale,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, PART: tl.constexpr,
     GATHERED: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """A program multiplies ROWS rows."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     inside = row < count
