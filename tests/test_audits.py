@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlpinf_core.audits.auditor import audit
 from mlpinf_core.audits.counterparts import AuditRequest, find_counterparts
 from mlpinf_core.audits.model import AuditResult, find_audits
-from mlpinf_core.errors import ConfigurationError, ExitCode, LogError
+from mlpinf_core.errors import ConfigurationError, ExitCode, LogError, PrerequisiteError
 from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.record import read_json
@@ -287,3 +288,11 @@ def test_the_best_run_is_the_fastest(output: Path) -> None:
     runs = find_runs(output)
     assert best(runs) == next(run for run in runs if run.mode is Mode.PERFORMANCE)
     assert best([]) is None
+
+
+def test_audits_that_cannot_be_written_end_in_one_error(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("")
+    plugins = Plugins.from_environment()
+    request = AuditRequest(("null",), against=output, output=tmp_path / "in the way")
+    with pytest.raises(PrerequisiteError, match="cannot be written"):
+        audit(find_counterparts(request, plugins), plugins, request.output)

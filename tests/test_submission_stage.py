@@ -24,7 +24,7 @@ from mlpinf_core.submission.staging import stage
 from mlpinf_core.submission.truncation import truncate
 from mlpinf_core.vocabulary import Division
 
-from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree
+from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,10 +92,10 @@ def test_the_better_of_two_runs_is_taken(runs: Path, tmp_path: Path) -> None:
     assert result.performance is not None
     faster = attrs.evolve(result.performance, value=result.performance.value * 2)
     attrs.evolve(result, performance=faster).write()
-    (better / DETAIL).write_text((better / DETAIL).read_text() + "better\n")
+    rewrite(better / DETAIL, {faster.key: faster.value})
     staged(runs, tmp_path / "tree")
     copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
-    assert (tmp_path / "tree" / copy).read_text().endswith("better\n")
+    assert (tmp_path / "tree" / copy).read_bytes() == (better / DETAIL).read_bytes()
 
 
 def test_an_accuracy_run_of_another_model_does_not_vouch_for_a_run(
@@ -236,6 +236,23 @@ def test_a_run_without_its_log_is_an_error_and_leaves_no_tree(runs: Path, tmp_pa
         staged(runs, tmp_path / "tree")
     assert "mlperf_log_accuracy.json" in str(caught.value.where)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize("other", ["llama3.1-8b-full-Server", "llama3.1-8b-full-Offline"])
+def test_a_run_with_another_runs_log_is_left_out(runs: Path, tmp_path: Path, other: str) -> None:
+    log = run_of(runs, "whisper-full-Offline/performance") / DETAIL
+    shutil.copy(run_of(runs, f"{other}/performance") / DETAIL, log)
+    found = staged(runs, tmp_path / "tree")
+    assert not any("whisper" in entry for entry in found.entries)
+    assert any("its log is of another run" in each.why for each in found.left)
+
+
+@pytest.mark.parametrize("content", [b"", b"half a line", b":::MLLOG {}\n"])
+def test_a_run_with_a_damaged_log_is_left_out(runs: Path, tmp_path: Path, content: bytes) -> None:
+    (run_of(runs, "whisper-full-Offline/performance") / DETAIL).write_bytes(content)
+    found = staged(runs, tmp_path / "tree")
+    assert not any("whisper" in entry for entry in found.entries)
+    assert any("cannot be read" in each.why for each in found.left)
 
 
 def test_two_machines_of_one_name_are_an_error(runs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from mlpinf_core.errors import (
     InterruptedRunError,
     LogError,
     MlpinfError,
+    PluginError,
     RunError,
 )
 from mlpinf_core.hashing import sync_folder, write_atomically
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from mlpinf_core.plugins import Plugins
     from mlpinf_core.results import RunResult
     from mlpinf_core.rules.model import AuditRules
+
+log = logging.getLogger(__name__)
 
 _LOGS = (SUMMARY_NAME, DETAIL_NAME, ACCURACY_LOG_NAME)
 
@@ -160,7 +164,10 @@ class _Auditor(Runner):
             result.write()
         except OSError as error:
             raise unwritable(directory, error) from error
-        self._plugins.notify("run_finished", run=made, result=result.to_dict())
+        try:
+            self._plugins.notify("run_finished", run=made, result=result.to_dict())
+        except PluginError as error:
+            log.error("%s", error)
         return result
 
     def _not_taken(self, keys: dict[str, int], run: Path) -> list[Cause]:

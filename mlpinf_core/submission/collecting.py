@@ -5,55 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from mlpinf_core import record
 from mlpinf_core.audits.model import AuditResult, find_audits
-from mlpinf_core.errors import LogError
-from mlpinf_core.hashing import digest
-from mlpinf_core.results import RESULT_NAME, RunResult
+from mlpinf_core.results import RESULT_NAME
+from mlpinf_core.submission.candidates import Candidate, Left, read_candidate
 from mlpinf_core.vocabulary import Mode, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-
-@attrs.frozen
-class Candidate:
-    """A run that may be submitted.
-
-    Attributes:
-        result: what it came to.
-        record: its ``run.json``.
-    """
-
-    result: RunResult
-    record: Mapping[str, Any]
-
-    @property
-    def system(self) -> str:
-        """The name of the system it was made on."""
-        return str(self.record["system"]["name"])
-
-    @property
-    def created(self) -> str:
-        """When it was begun; later is greater."""
-        return str(self.record["created"])
-
-    @property
-    def computes(self) -> str:
-        """What tells models apart: the backend, and the settings of benchmark and backend.
-
-        Of an accuracy run and the performance run that it vouches for, these are the same. How
-        fast samples come, and in which batches, is not among them.
-        """
-        values = self.record["config"]["values"]
-        wanted = {table: values.get(table) for table in ("benchmark", "backend")}
-        wanted["run"] = {"backend": values.get("run", {}).get("backend")}
-        loadgen = values.get("loadgen", {})
-        return digest({**wanted, "samples": loadgen.get("total_sample_count")})
 
 
 @attrs.frozen
@@ -73,18 +35,6 @@ class Chosen:
     performance: Candidate
     accuracy: Candidate
     audits: Mapping[str, AuditResult]
-
-
-@attrs.frozen
-class Left:
-    """What is left out, and why."""
-
-    what: str
-    why: str
-
-    def __str__(self) -> str:
-        """In one line."""
-        return f"{self.what}: {self.why}"
 
 
 def collect(roots: Iterable[Path], round_: str) -> tuple[list[Chosen], list[Left]]:
@@ -124,25 +74,11 @@ def _candidates(roots: list[Path], round_: str, left: list[Left]) -> Iterator[Ca
             if directory in seen:
                 continue
             seen.add(directory)
-            try:
-                data = record.read_json(path)
-                if data.get("audit"):
-                    continue  # a compliance test's own run
-                run = record.read_json(directory / record.FILE_NAME)
-                made = Candidate(RunResult.read(directory), run)
-                if made.result.workload.round != round_:
-                    continue
-                if not made.result.verdict.valid:
-                    cause = next(iter(made.result.verdict.causes), None)
-                    why = f"INVALID: {cause.message}" if cause else "INVALID"
-                    left.append(Left(str(directory), why))
-                    continue
-                _ = (made.system, made.created, made.computes)
-            except (LogError, KeyError, TypeError, AttributeError) as error:
-                what = error.what if isinstance(error, LogError) else f"its run.json: {error!r}"
-                left.append(Left(str(directory), f"cannot be read: {what}"))
-                continue
-            yield made
+            found = read_candidate(directory, round_)
+            if isinstance(found, Left):
+                left.append(found)
+            elif found is not None:
+                yield found
 
 
 def _best(candidates: list[Candidate]) -> tuple[Candidate, Candidate] | str:

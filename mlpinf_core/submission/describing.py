@@ -13,7 +13,8 @@ from mlpinf_core.systems.files import check_description_key, proper_name, read_s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mlpinf_core.submission.collecting import Candidate, Chosen
+    from mlpinf_core.submission.candidates import Candidate
+    from mlpinf_core.submission.collecting import Chosen
 
 _IDENTITY: Final = ("cpu.model", "cpu.sockets", "accelerator.name", "accelerator.total")
 """Facts in which two machines of one name may not differ."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mlpinf_core.submission.collecting import Candidate, Chosen
+    from mlpinf_core.submission.candidates import Candidate
+    from mlpinf_core.submission.collecting import Chosen
 
 _PACKAGES: Final = ("mlpinf", "mlcommons", "torch", "ctranslate2", "numpy", "tensorrt", "vllm")
 """How the distributions begin that a reader asks about first."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mlpinf_core.errors import PrerequisiteError, UnknownNameError
-from mlpinf_core.submission.collecting import Chosen, Left
+from mlpinf_core.submission.candidates import Left
+from mlpinf_core.submission.collecting import Chosen
 from mlpinf_core.vocabulary import Division, Variant
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from mlpinf_core.errors import PrerequisiteError
 from mlpinf_core.hashing import sync_folder, sync_tree
 from mlpinf_core.rules import load_round
 from mlpinf_core.submission import documents
-from mlpinf_core.submission.collecting import Left, collect
+from mlpinf_core.submission.candidates import Left
+from mlpinf_core.submission.collecting import collect
 from mlpinf_core.submission.describing import descriptions_of
 from mlpinf_core.submission.layout import (
     ACCURACY_LOG,

@@ -53,7 +53,6 @@ def benchmarks() -> Sequence[Benchmark]:
         defaults={"sut": {"max_batch_size": 1024, "max_wait_ms": 0}},
         eos_token_id=_END,
         measurements=_MEASUREMENTS,
-        eos_token_id=2,
     )
     return [
         Benchmark(
