@@ -18,6 +18,7 @@ from mlpinf_core.scratch import Scratch, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _all_option = click.option(
     "--all", "every", is_flag=True, help="Every installed benchmark, in every variant that runs."

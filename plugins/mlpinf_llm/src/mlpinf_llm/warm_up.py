@@ -35,6 +35,7 @@ class WarmUp:
 
     def first_token(self, slots: Slots, tokens: npt.NDArray[Any] | None = None) -> None:
         """The first tokens of these samples have come."""
+        del tokens
         self.begun += len(slots)
 
     def complete(self, slots: Slots, outputs: Outputs | None) -> None:
