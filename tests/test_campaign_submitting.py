@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def submitting(good_tree: Path, posing: None, tmp_path: Path) -> Submitting:
     """A campaign whose runs are there."""
     output = tmp_path / "campaign"
-    output.mkdir()
+    (output / "state").mkdir(parents=True)
     entry = SubmissionEntry(SUBMITTER, "open", output / "ACME.tar.gz", fields=FIELDS)
     file = CampaignFile((WorkloadEntry("llama3.1-8b"),), "v6.1", output, submission=entry)
     roots = sorted(path for path in good_tree.with_name("runs").glob("*/*") if path.is_dir())
