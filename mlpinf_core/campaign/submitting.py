@@ -11,9 +11,10 @@ import attrs
 from mlpinf_core.campaign.file import CampaignFile
 from mlpinf_core.campaign.notes import Notes
 from mlpinf_core.errors import ConfigurationError, ExitCode, PrerequisiteError
-from mlpinf_core.hashing import digest, sha256_of, write_atomically
+from mlpinf_core.hashing import digest, sha256_of, sync_folder, write_atomically
 from mlpinf_core.record import unwritable
 from mlpinf_core.rules import load_round
+from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Division
 
 if TYPE_CHECKING:
@@ -86,9 +87,13 @@ class Submitting:
         from mlpinf_core.submission.truncation import truncate
 
         entry = self._entry
+        # The tree is the campaign's own, made of its runs: what another submitter or division left
+        # in it, when the file said so, must not be checked and packed with this one.
+        building = self.tree.with_name(f".{self.tree.name}.new")
+        discard(building)
         staged = stage(
             self.roots,
-            self.tree,
+            building,
             plugins=plugins,
             round=self.campaign.round,
             division=Division.parse(entry.division),
@@ -97,9 +102,14 @@ class Submitting:
             measurements=entry.measurements,
             source=entry.source,
             calibration=entry.calibration,
-            replace=True,
         )
-        truncate(self.tree, self.backup, load_round(self.campaign.round).submission)
+        truncate(building, self.backup, load_round(self.campaign.round).submission)
+        try:
+            discard(self.tree)
+            building.rename(self.tree)
+            sync_folder(self.tree.parent)
+        except OSError as error:
+            raise unwritable(self.tree, error) from error
         missing = len(self.roots) - len(staged.entries)
         left = f"; left out: {'; '.join(map(str, staged.left))}" if missing else ""
         detail = f"{len(staged.entries)} results in {self.tree}{left}"
