@@ -26,7 +26,7 @@ class TreePaths:
         measurements: the folders in which ``user.conf``, ``README.md`` and the file of measurements
             have to lie; the first is the round's own.
         measurements_file: the name of that file in each of them.
-        audit: of one compliance test.
+        audits: the folders of one compliance test; the first is the round's own.
         system: the description of a system.
         documentation: of a submitter.
         calibration: where the calibration note may lie; one is enough.
@@ -37,7 +37,7 @@ class TreePaths:
     results: str
     measurements: tuple[str, ...]
     measurements_file: tuple[str, ...]
-    audit: str
+    audits: tuple[str, ...]
     system: str
     documentation: str
     calibration: tuple[str, ...]

@@ -129,6 +129,6 @@ class EntryPlace:
             for folder, name in zip(paths.measurements, paths.measurements_file, strict=True)
         )
 
-    def audit(self, test: str) -> Path:
-        """The folder of a compliance test."""
-        return self._expanded(self.owner.rules.paths.audit, test=test)
+    def audits(self, test: str) -> tuple[Path, ...]:
+        """The folders of a compliance test; the first is the round's own."""
+        return tuple(self._expanded(path, test=test) for path in self.owner.rules.paths.audits)

@@ -191,8 +191,9 @@ def _write_entry(place: EntryPlace, each: Named) -> None:
         _write_text(path.with_name("README.md"), note)
         _copy(performance / "user.conf", path.with_name("user.conf"))
     for test, audit in each.runs.audits.items():
-        for file in audit.files:
-            _copy(audit.directory / file.path, place.audit(test) / file.path)
+        for folder in place.audits(test):
+            for file in audit.files:
+                _copy(audit.directory / file.path, folder / file.path)
     _copy_power(performance, place)
 
 

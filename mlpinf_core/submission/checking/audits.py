@@ -26,7 +26,7 @@ def check_audits(entry: Entry, notes: Notes) -> None:
     if not entry.closed or entry.model is None:
         return
     for test in entry.model.rules.audits:
-        folder = entry.place.audit(test)
+        folder = entry.place.audits(test)[0]
         if not folder.is_dir():
             notes.add("audit-missing", folder, f"there is no {test}")
         else:
