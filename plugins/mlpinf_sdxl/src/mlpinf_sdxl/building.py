@@ -133,8 +133,8 @@ def _types(settings: TorchSettings, device: str) -> tuple[str, str]:
 def _split(run: Run, device: str) -> tuple[int, int]:
     """Batches that are denoised at the same time, and threads for each.
 
-    The tiny model's products are so small that threads wait for each other longer than they compute:
-    a batch a core is faster than one on all, and one thread is enough for a single image too.
+    The tiny model's products are so small that threads wait for each other longer than they
+    compute: a batch a core is faster than one on all, and one thread is enough for a single image.
     """
     settings: TorchSettings = run.config.backend
     cores = usable_processors()
