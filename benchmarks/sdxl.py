@@ -146,7 +146,9 @@ def one(what: str, more: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=128, help="a multiple of the batch of 8, 64 at least")
+    parser.add_argument(
+        "--samples", type=int, default=128, help="a multiple of the batch of 8, 64 at least"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs="+")
     options = parser.parse_args()
