@@ -1,6 +1,6 @@
 """The text to image plugin's speed: the harness beside its own pipeline, that beside diffusers'.
 
-    python benchmarks/sdxl.py [--repeats 5] [--json FILE]
+    python benchmarks/sdxl.py [--repeats 5] [--samples 128] [--json FILE]
 
 All of it is the tiny variant in float32, 20 steps, guidance 8. "Bare" of the first figure is the
 backend called directly on the batches that the harness makes, as many at a time. The peer is
@@ -27,7 +27,6 @@ from harness import ours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SAMPLES = 64
 BATCH = 8
 HERE = Path(__file__).parent
 
@@ -37,7 +36,7 @@ def process(what: str, *more: object) -> dict[str, Any]:
     return json_of([sys.executable, str(HERE / "sdxl.py"), "--one", what, *map(str, more)])
 
 
-def offline(repeats: int) -> Iterator[Figure]:
+def offline(repeats: int, samples: int) -> Iterator[Figure]:
     """The harness against the same pipeline, called directly on the same batches."""
     mine, theirs = pairs(
         repeats,
@@ -46,11 +45,11 @@ def offline(repeats: int) -> Iterator[Figure]:
             "Offline",
             "loadgen.min_duration=0",
             "loadgen.target_qps=0.000001",
-            f"loadgen.min_query_count={SAMPLES}",
+            f"loadgen.min_query_count={samples}",
             f"sut.max_batch_size={BATCH}",
             variant="tiny",
         ),
-        lambda: process("direct", SAMPLES),
+        lambda: process("direct", samples),
     )
     if not all(run["valid"] for run in mine):
         raise SystemExit(f"a run is INVALID: {mine[0]['causes']}")
@@ -58,14 +57,14 @@ def offline(repeats: int) -> Iterator[Figure]:
     yield Figure("Offline, samples/s", f"{a:.2f}", f"{b:.2f}", a / b, "≥ 0.97", a / b >= 0.97)
 
 
-def peer(repeats: int) -> Iterator[Figure]:
+def peer(repeats: int, samples: int) -> Iterator[Figure]:
     """The backend against diffusers' pipeline."""
     alone, whole = (process("peer", BATCH * 2, n) for n in (1, os.cpu_count() or 1))
     threads = max((alone, whole), key=lambda run: run["samples_per_second"])["threads"]
     mine, theirs = pairs(
         repeats,
-        lambda: process("direct", SAMPLES),
-        lambda: process("peer", SAMPLES, threads),
+        lambda: process("direct", samples),
+        lambda: process("peer", samples, threads),
     )
     a, b = median(mine, "samples_per_second"), median(theirs, "samples_per_second")
     name = "beside StableDiffusionXLPipeline, samples/s"
@@ -147,6 +146,9 @@ def one(what: str, more: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--samples", type=int, default=128, help="a multiple of the batch of 8, 64 at least"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs="+")
     options = parser.parse_args()
@@ -156,7 +158,7 @@ def main() -> None:
     print_head(options.repeats)
     figures = []
     for part in (offline, peer):
-        for figure in part(options.repeats):
+        for figure in part(options.repeats, options.samples):
             print_row(figure)
             figures.append(attrs.asdict(figure))
     if options.json:

@@ -31,6 +31,6 @@ def score(run: Run, samples: CaptionSamples, log: AccuracyLog) -> Mapping[str, f
         from mlpinf_sdxl import adherence
 
         return adherence.score(answers, samples.captions)
-    from mlpinf_sdxl import fidelity
+    from mlpinf_sdxl.fidelity import score as score_fidelity
 
-    return fidelity.score(answers, samples.captions, run.config.benchmark.scoring_path)
+    return score_fidelity(answers, samples.captions, run.config.benchmark.scoring_path)

@@ -133,17 +133,15 @@ def _types(settings: TorchSettings, device: str) -> tuple[str, str]:
 def _split(run: Run, device: str) -> tuple[int, int]:
     """Batches that are denoised at the same time, and threads for each.
 
-    The tiny model's small products leave cores idle, so a batch a core is faster than one on all.
+    The tiny model's products are so small that threads wait for each other longer than they
+    compute: a batch a core is faster than one on all, and one thread is enough for a single image.
     """
     settings: TorchSettings = run.config.backend
     cores = usable_processors()
-    alone = (
-        run.workload.scenario.is_stream
-        or device == "cuda"
-        or run.workload.variant is not Variant.TINY
-    )
+    tiny = run.workload.variant is Variant.TINY
+    alone = run.workload.scenario.is_stream or device == "cuda" or not tiny
     replicas = settings.replicas or (1 if alone else cores)
-    return replicas, settings.threads or max(1, cores // replicas)
+    return replicas, settings.threads or (1 if tiny else max(1, cores // replicas))
 
 
 def _device(wanted: str) -> str:

@@ -41,7 +41,8 @@ class TorchSettings:
     )
     threads: int = setting(
         0,
-        "Threads a batch is computed with on a CPU; 0 shares the cores between the replicas.",
+        "Threads a batch is computed with on a CPU; 0 is 1 with the tiny variant, and else shares "
+        "the cores between the replicas.",
         unit="threads",
         validator=attrs.validators.ge(0),
     )
