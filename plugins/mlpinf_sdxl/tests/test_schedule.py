@@ -13,6 +13,7 @@ from mlpinf_sdxl.schedule import Schedule
 
 
 @given(steps=st.integers(1, 200))
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own
 @settings(max_examples=30, deadline=None)
 def test_times_and_sigmas_are_those_of_diffusers(steps: int) -> None:
     from diffusers import EulerDiscreteScheduler

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlpinf_core.errors import IntegrityError
@@ -44,6 +44,8 @@ def test_every_caption_and_the_negative_prompt_agree_with_transformers(name: str
     np.testing.assert_array_equal(ours.rows(prompts), theirs(other, prompts))
 
 
+@example(prompt="!")
+@example(prompt="a red circle!! above!a square")
 @given(prompt=st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_any_prompt_agrees_with_transformers(prompt: str) -> None:

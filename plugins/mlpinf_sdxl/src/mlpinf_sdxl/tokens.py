@@ -93,7 +93,9 @@ def _bpe(
             unk_token=_END,
         )
     )
-    tokenizer.add_special_tokens([AddedToken(_START), AddedToken(_END)])
+    # The second encoder pads with "!", which is then no punctuation in a prompt either.
+    special = dict.fromkeys((_START, _END, padding))
+    tokenizer.add_special_tokens([AddedToken(token) for token in special])
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
