@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlpinf_core.artifacts import ArtifactStore
-from mlpinf_core.errors import ConfigurationError, IntegrityError
+from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteError
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.vocabulary import Variant
 from mlpinf_sdxl import data, tiny
@@ -70,3 +70,10 @@ def test_random_weights_need_no_file(tmp_path: Path) -> None:
     assert samples.first.shape == (5001, 77)
     assert samples.pipeline is None
     assert samples.image_size == 1024
+
+
+def test_what_scoring_needs_is_missed_before_the_run(tmp_path: Path) -> None:
+    run = a_run(tmp_path, Variant.FULL, random_weights=3, scoring_path=tmp_path)
+
+    with pytest.raises(PrerequisiteError, match=r"scoring needs is missing: val2014\.npz"):
+        data.dataset(run)

@@ -11,7 +11,7 @@ import numpy as np
 from mlpinf_core.errors import ConfigurationError, IntegrityError
 from mlpinf_core.hashing import sha256_of
 from mlpinf_core.vocabulary import Variant
-from mlpinf_sdxl import benchmarks, captions, tiny
+from mlpinf_sdxl import benchmarks, captions, fidelity, tiny
 from mlpinf_sdxl.full_model import CLIP1
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.tokens import ClipTokenizer
@@ -64,7 +64,7 @@ def dataset(run: Run) -> DataSet | RandomData:
 
     Raises:
         ConfigurationError: a path was given for the tiny variant.
-        PrerequisiteError: a file is not to be had.
+        PrerequisiteError: a file is not to be had, or one that scoring needs is missing.
         IntegrityError: a file is not what it should be.
     """
     settings: benchmarks.SdxlSettings = run.config.benchmark
@@ -77,6 +77,8 @@ def dataset(run: Run) -> DataSet | RandomData:
                     remedy=f"leave benchmark.{key} out, or run the full variant",
                 )
         return DataSet(tiny.folder() / "captions.tsv", tiny.folder() / "latents.npy")
+    if settings.scoring_path is not None:  # a run takes hours, and is scored after it
+        fidelity.check(settings.scoring_path)
     if settings.random_weights is not None:
         return RandomData(settings.random_weights)
     given = settings.data_path
