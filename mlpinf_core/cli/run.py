@@ -17,7 +17,6 @@ from mlpinf_core.cli.serve import (
     server_options,
     with_servers,
 )
-from mlpinf_core.config.layers import Layer
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
 from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
 from mlpinf_core.plugins import Plugins
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlpinf_core.results import Results
+    from mlpinf_core.vocabulary import Mode
 
 
 @click.command(
