@@ -74,9 +74,11 @@ class ArtifactStore:
 
     Attributes:
         scratch: the scratch space that they lie in.
+        handed_out: what :meth:`build` and :meth:`find` have returned so far, in that order.
     """
 
     scratch: Scratch
+    handed_out: list[Artifact] = attrs.field(factory=list, init=False, eq=False, repr=False)
 
     def build(
         self,
@@ -107,24 +109,9 @@ class ArtifactStore:
             IntegrityError: ``make`` left nothing, or something other than plain files.
             Exception: whatever ``make`` raised.
         """
-        slot = self._slot(folder, name, inputs)
-        tell = announce or (lambda _: None)
-        found, _ = self._examine(slot)
-        if found:
-            return found
-        self.scratch.ensure(slot.folder)
-
-        sentence = f"waiting for another process that is building {slot.stem}"
-        with self.scratch.locked(_lock(slot.folder, slot.stem), lambda: tell(sentence)):
-            found, fault = self._examine(slot)
-            if found:
-                return found
-            reason = self._reason(slot, fault)
-            level = logging.WARNING if fault else logging.INFO
-            log.log(level, "building %s: %s", slot.stem, reason)
-            tell(f"building {slot.stem}: {reason}")
-            self._sweep(slot)
-            return self._make(slot, make)
+        artifact = self._found_or_made(self._slot(folder, name, inputs), make, announce)
+        self.handed_out.append(artifact)
+        return artifact
 
     def find(self, folder: str, name: str, inputs: Mapping[str, JSON]) -> Artifact | None:
         """The artifact of these inputs if it is there and sound, without writing or waiting.
@@ -137,7 +124,10 @@ class ArtifactStore:
         because some backends keep caches beside their models. None of this is protection against
         somebody who writes a new manifest.
         """
-        return self._examine(self._slot(folder, name, inputs))[0]
+        found, _ = self._examine(self._slot(folder, name, inputs))
+        if found:
+            self.handed_out.append(found)
+        return found
 
     def why_not(self, folder: str, name: str, inputs: Mapping[str, JSON]) -> str | None:
         """Why :meth:`find` would find nothing, in a phrase, or None when it would find it.
@@ -167,6 +157,30 @@ class ArtifactStore:
         if not _NAME.fullmatch(name):
             raise ValueError(f"an artifact cannot be named {name!r}: letters, digits and ._+- only")
         return _Slot(self.scratch.folder(folder), name, digest(inputs), plain(inputs))
+
+    def _found_or_made(
+        self,
+        slot: _Slot,
+        make: Callable[[Path], None],
+        announce: Callable[[str], object] | None,
+    ) -> Artifact:
+        tell = announce or (lambda _: None)
+        found, _ = self._examine(slot)
+        if found:
+            return found
+        self.scratch.ensure(slot.folder)
+
+        sentence = f"waiting for another process that is building {slot.stem}"
+        with self.scratch.locked(_lock(slot.folder, slot.stem), lambda: tell(sentence)):
+            found, fault = self._examine(slot)
+            if found:
+                return found
+            reason = self._reason(slot, fault)
+            level = logging.WARNING if fault else logging.INFO
+            log.log(level, "building %s: %s", slot.stem, reason)
+            tell(f"building {slot.stem}: {reason}")
+            self._sweep(slot)
+            return self._make(slot, make)
 
     def _examine(self, slot: _Slot, *, full: bool = False) -> tuple[Artifact | None, str | None]:
         """The sound artifact and None; None and what is wrong; two Nones when there is nothing."""

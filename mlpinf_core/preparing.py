@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpinf_core.outcomes import error_of
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mlpinf_core.plugins import Plugins
 
 
-def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:
+def prepare(plan: Plan, plugins: Plugins, **options: Any) -> dict[Path, bool]:
     """Make data sets and engines for the plan's benchmarks, and run nothing.
 
     Args:
@@ -21,17 +22,21 @@ def prepare(plan: Plan, plugins: Plugins, **options: Any) -> None:
         plugins: those the plan was made with.
         options: as :class:`Runner` takes them.
 
+    Returns:
+        The folder of each artifact that was needed, and whether it was built now.
+
     Raises:
         MlpinfError: as the child process met it.
     """
-    _Preparer(plan, plugins, **options).prepare()
+    return _Preparer(plan, plugins, **options).prepare()
 
 
 class _Preparer(Runner):
     """Runs the ``prepare`` task of each benchmark of a plan."""
 
-    def prepare(self) -> None:
-        """Do it."""
+    def prepare(self) -> dict[Path, bool]:
+        """Do it; the folders of artifacts, and whether each was built now."""
+        artifacts: dict[Path, bool] = {}
         session = new_directory(self._plan.output)
         done = set()
         for planned in self._plan.runs:
@@ -53,3 +58,7 @@ class _Preparer(Runner):
             outcome = self._supervise(planned, mode, "prepare", config, directory)
             if (error := error_of(outcome, directory)) is not None:
                 raise error
+            for one in (outcome.result or {}).get("artifacts", ()):
+                path = Path(one["path"])
+                artifacts[path] = artifacts.get(path, False) or one["built"]
+        return artifacts

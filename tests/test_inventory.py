@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -48,6 +49,56 @@ def benchmarks():
 @hookimpl
 def backends():
     return [BackendInfo("none", benchmarks=("wanting",), summary="computes nothing")]
+"""
+BUILDING = """
+from types import SimpleNamespace
+
+from mlpinf_core import (
+    BackendInfo, Benchmark, BenchmarkRules, Variant, VariantSpec, hookimpl,
+)
+
+
+@hookimpl
+def benchmarks():
+    return [Benchmark(
+        name="building",
+        summary="builds an engine",
+        variants={Variant.TINY: VariantSpec(summary="an engine", backend="built")},
+        rules=BenchmarkRules(loadgen_name="building", dataset_size=1, performance_sample_count=1),
+    )]
+
+
+@hookimpl
+def backends():
+    return [BackendInfo("built", benchmarks=("building",), summary="computes nothing")]
+
+
+class Samples:
+    def __len__(self):
+        return 1
+
+    def load(self, indices):
+        pass
+
+    def unload(self, indices):
+        pass
+
+
+@hookimpl
+def dataset(run):
+    return Samples()
+
+
+@hookimpl
+def preprocess(run, dataset):
+    return dataset
+
+
+@hookimpl
+def build_backend(run, samples):
+    run.store.build("engines", "mine", {}, lambda folder: (folder / "x").write_bytes(b"xyz"))
+    nothing = lambda *_: None
+    return SimpleNamespace(load=nothing, warm_up=nothing, close=nothing)
 """
 
 
@@ -165,3 +216,25 @@ def test_what_only_a_person_can_get_is_told_before_anything_is_prepared(
     assert found.returncode == ExitCode.FAILED
     assert "accept the terms" in found.stderr
     assert not (tmp_path / "mlpinf-runs").exists()
+
+
+def test_building_lists_the_engines_that_the_backend_needed_and_no_others(
+    plugin_path: PluginPath, tmp_path: Path
+) -> None:
+    built(Scratch(tmp_path / "scratch"))
+    plugin_path.write("building", BUILDING)
+
+    first, again, none = (
+        command(tmp_path, "build", *names)
+        for names in (
+            ("building", "--variant", "tiny"),
+            ("building", "--variant", "tiny"),
+            ("null",),
+        )
+    )
+
+    assert [first.returncode, again.returncode, none.returncode] == [ExitCode.OK] * 3, first.stderr
+    assert "toy-" not in first.stdout + again.stdout + none.stdout
+    assert re.search(r"mine-\S+ .* built", first.stdout)
+    assert re.search(r"mine-\S+ .* was there", again.stdout)
+    assert "no engines: this backend builds none" in none.stdout

@@ -23,7 +23,7 @@ from mlpinf_core.errors import (
 from mlpinf_core.hashing import sha256_of
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.tensorrt import flavour as flavours
-from mlpinf_core.tensorrt.build import Binding, build
+from mlpinf_core.tensorrt.build import Binding, _config, build
 from mlpinf_core.tensorrt.flavour import Flavour, LoggedErrors
 from mlpinf_core.tensorrt.memory import capability
 from mlpinf_core.tensorrt.spec import EngineSpec, Range
@@ -225,6 +225,40 @@ def test_an_engine_is_built_once_and_then_for_a_change_that_is_named(tmp_path: P
     other = engine_of(profile={"x": Range.batches(16, (4,))})
     assert other.path != first.path
     assert "profile" in said[0]
+
+
+@needs_rtx
+def test_an_engine_of_rtx_allocates_nothing_while_it_is_recorded(tmp_path: Path) -> None:
+    flavour = flavours.load(flavours.RTX)
+    trt = flavour.module
+    builder = trt.Builder(flavour.logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, flavour.logger)
+    assert parser.parse_from_file(str(tiny_graph(tmp_path / "tiny.onnx")))
+
+    config = _config(flavour, builder, network, SPEC)
+
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+def test_an_engine_that_cannot_be_recorded_names_the_setting(
+    engine: EngineFile, capturable: bool
+) -> None:
+    from mlpinf_core.tensorrt.run import Engine
+
+    loaded = Engine.__new__(Engine)
+    loaded._flavour, loaded.file, loaded._inputs = some_flavour(), engine, ("x",)
+    shape = (2, 4)
+    loaded._contexts = {(shape,): SimpleNamespace(is_stream_capturable=lambda _: capturable)}
+    stream: Any = SimpleNamespace(handle=7)
+
+    if capturable:
+        loaded.require_capturable({"x": shape}, stream)
+    else:
+        with pytest.raises(BackendError, match="cannot be recorded") as caught:
+            loaded.require_capturable({"x": shape}, stream)
+        assert caught.value.remedy == "set backend.cuda_graphs=false"
 
 
 @needs_rtx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from mlpinf_core.tensorrt.spec import EngineSpec, Range
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy.typing as npt
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -86,6 +88,58 @@ def test_calibration_with_something_other_than_numbers_is_refused(graph: Path) -
 
     with pytest.raises(BackendError, match="not a number"):
         calibrate(graph, [bad])
+
+
+def test_a_graph_that_starts_with_its_only_product_is_calibrated(tmp_path: Path) -> None:
+    path = one_product(tmp_path, np.ones((16, 8), np.float32))
+
+    assert calibrate(path, FEEDS[:1]) == {"x": pytest.approx(float(np.abs(FEEDS[0]["x"]).max()))}
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_an_output_whose_weights_are_zero_has_a_scale(
+    tmp_path: Path, kind: Kind, dtype: type
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    weights = np.ones((16, 8), dtype)
+    weights[:, 3] = 0
+    path = one_product(tmp_path, weights if kind == "int8" else np.zeros_like(weights))
+
+    quantise(path, path, {"x": 0.0}, kind)
+
+    scales = {
+        one.name: numpy_helper.to_array(one)
+        for one in onnx.load(str(path)).graph.initializer
+        if one.name.endswith("_scale")
+    }
+    assert len(scales) == 2
+    for scale in scales.values():
+        assert scale.dtype == dtype
+        assert (scale > 0).all()
+
+
+def one_product(folder: Path, weights: npt.NDArray[Any]) -> Path:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    kind = helper.np_dtype_to_tensor_dtype(weights.dtype)
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            "one",
+            [helper.make_tensor_value_info("x", kind, ["batch", 16])],
+            [helper.make_tensor_value_info("y", kind, ["batch", 8])],
+            [numpy_helper.from_array(weights, "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    path = folder / "one.onnx"
+    onnx.save(model, str(path))
+    return path
 
 
 @pytest.mark.skipif(

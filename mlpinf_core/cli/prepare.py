@@ -165,33 +165,25 @@ def build_command(verbose: int, request: Request) -> None:
     An engine is built again when something that decides its content has changed, and it is said
     what. What it is made from is fetched and prepared first. Runs no test.
     """
-    scratch = Scratch.from_environment()
-    before = set(_engines(scratch))
-    _prepare(verbose, request)
-    engines = _engines(scratch)
-    if not engines:
+    folder = Scratch.from_environment().engines
+    engines = [
+        (path.name, readable(_size(path)), "built" if built_now else "was there")
+        for path, built_now in _prepare(verbose, request).items()
+        if path.parent == folder
+    ]
+    if engines:
+        print_table(("engine", "size", "state"), engines)
+    else:
         click.echo("no engines: this backend builds none")
-        return
-    print_table(
-        ("engine", "size", "state"),
-        [
-            (path.name, readable(size), "was there" if path in before else "built")
-            for path, size in engines.items()
-        ],
-    )
 
 
-def _engines(scratch: Scratch) -> dict[Path, int]:
-    """The engines of a scratch space and their sizes in bytes."""
-    from mlpinf_core.manifest import FILE_NAME
-
-    return {
-        path.parent: sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
-        for path in sorted(scratch.engines.glob(f"[!.]*/{FILE_NAME}"))
-    }
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _prepare(verbose: int, request: Request, *, every: bool = False) -> None:
+def _prepare(verbose: int, request: Request, *, every: bool = False) -> dict[Path, bool]:
+    """Prepare; the folders of the artifacts that were needed, and whether each was built now."""
     set_up_logging(verbose)
     from mlpinf_core.cli.progress import ConsoleReporter
     from mlpinf_core.preparing import prepare
@@ -201,8 +193,10 @@ def _prepare(verbose: int, request: Request, *, every: bool = False) -> None:
     for plan in plans:
         _require_ready(plan, plugins)
     with ConsoleReporter(verbose=bool(verbose)) as reporter:
+        artifacts: dict[Path, bool] = {}
         for plan in plans:
-            prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
+            artifacts |= prepare(plan, plugins, reporter=reporter, debug=verbose > 1)
+    return artifacts
 
 
 def _plans(request: Request, plugins: Plugins) -> Iterator[Plan]:

@@ -106,7 +106,12 @@ class Child:
     def prepare(self) -> None:
         """Make everything that later runs need."""
         self._backend(self._samples())
-        self._events.emit(ev.RESULT)
+        self._events.emit(
+            ev.RESULT,
+            artifacts=[
+                {"path": str(one.path), "built": one.built} for one in self._run.store.handed_out
+            ],
+        )
 
     def serve(self) -> None:
         """Find out which servers to start, and build what they serve."""

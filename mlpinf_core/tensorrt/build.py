@@ -98,6 +98,10 @@ def build(
     return Built(bytes(serialised), _bindings(network), kept)
 
 
+_CAPTURABLE = "REQUIRE_USER_ALLOCATION"
+"""The flag with which RTX's engines allocate nothing while they run, as CUDA graphs want it."""
+
+
 def _config(flavour: Flavour, builder: Any, network: Any, spec: EngineSpec) -> Any:
     trt = flavour.module
     config = builder.create_builder_config()
@@ -108,6 +112,8 @@ def _config(flavour: Flavour, builder: Any, network: Any, spec: EngineSpec) -> A
     if spec.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace)
     known = dict(trt.BuilderFlag.__members__)
+    if flavour.ahead_of_time and _CAPTURABLE in known:
+        config.set_flag(known[_CAPTURABLE])
     for name in spec.flags:
         config.set_flag(lookup("builder flag", name, known))
     return config

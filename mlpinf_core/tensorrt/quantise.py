@@ -53,7 +53,9 @@ def calibrate(onnx_path: Path, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) 
     batches = 0
     for feed in feeds:
         batches += 1
-        found = {**feed, **dict(zip(wanted, session.run(wanted, dict(feed)), strict=True))}
+        # Asked for nothing, a session computes every output.
+        computed = session.run(wanted, dict(feed)) if wanted else []
+        found = {**feed, **dict(zip(wanted, computed, strict=True))}
         for name in names:
             # NumPy's maximum keeps what is not a number, and Python's loses it.
             largest[name] = float(np.maximum(largest[name], np.abs(found[name]).max()))
@@ -152,6 +154,8 @@ class _Writer:
             return self._made[name]
         small, zero, out = (f"{name}_{part}" for part in ("scale", "zero", "dequantised"))
         scales = np.asarray(scale).astype(dtype)
+        if scales.dtype == np.float16:  # where the smallest scales would be 0
+            scales = np.maximum(scales, np.finfo(np.float16).tiny)
         self._graph.initializer.append(numpy_helper.from_array(scales, small))
         kind = TensorProto.INT8 if self._kind == "int8" else TensorProto.FLOAT8E4M3FN
         zeros = bytes(max(1, scales.size))

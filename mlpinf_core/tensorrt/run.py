@@ -118,6 +118,24 @@ class Engine:
         if not context.execute_async_v3(stream.handle):
             raise self._flavour.failed(f"TensorRT failed to run the engine {self.file.name}")
 
+    def require_capturable(self, inputs: Mapping[str, tuple[int, ...]], stream: Stream) -> None:
+        """See that the engine can be recorded as a part of a CUDA graph; not while recording.
+
+        Args:
+            inputs: shapes of them.
+            stream: on which it will be recorded.
+
+        Raises:
+            BackendError: it cannot; the datacenter's TensorRT does not tell.
+        """
+        can = getattr(self._context(inputs), "is_stream_capturable", None)
+        if can is not None and not can(stream.handle):
+            raise self._flavour.failed(
+                f"the engine {self.file.name} cannot be recorded as a CUDA graph",
+                where=str(self.file.path),
+                remedy="set backend.cuda_graphs=false",
+            )
+
     def _context(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
         """The context of these shapes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -12,9 +12,6 @@ from mlpinf_core.errors import ConfigurationError
 
 Precision = Literal["float32", "float16", "bfloat16", "fp8", "int8"]
 """What the network computes in; it is typed strongly, so the network itself says so."""
-
-TARGETS: Final = ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
-"""Compute capabilities that are known to exist; a flavour may build for fewer."""
 
 
 @attrs.frozen

@@ -38,6 +38,10 @@ CAPTIONS: Final = Source(
 )
 """5000 captions of COCO 2014's validation images, in the official order."""
 
+CAPTIONS_DIGEST: Final = "7a70c1a8351e5b07f8bd4050e0995ad7fe3a59e8246c5ea1ed822876ba9c9a02"
+"""Sha256 of those captions, a line each and none after the last; whatever else a file tells of
+them."""
+
 LATENTS: Final = Source(
     name="latents.npy",
     kind="data",

@@ -6,11 +6,13 @@ The reference reads them with pandas: a field in double quotes may hold tabs and
 from __future__ import annotations
 
 import csv
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 COLUMN: Final = "caption"
@@ -43,6 +45,11 @@ def read(path: Path) -> list[str]:
     except (csv.Error, UnicodeDecodeError) as problem:
         raise _unreadable(path, 0, str(problem)) from problem
     return found
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Sha256 of captions in their order, a line each."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _unreadable(path: Path, line: int, fault: str) -> IntegrityError:

@@ -37,13 +37,16 @@ _MARGIN, _TEXT = 8, 34
 def save(answers: Answers, samples: CaptionSamples, folder: Path) -> None:
     """Write the images a submission shows as PNG files, their captions beside them, and a sheet.
 
-    Where the data set has no such samples, its first ones are written.
+    Where the data set has no such samples, its first ones are written. Writes nothing where the log
+    has none of them: TEST01 answers some of the samples only.
     """
     wanted: set[int] = set(INDICES if len(samples) > max(INDICES) else range(_SHOWN))
     pictures: dict[int, npt.NDArray[np.uint8]] = {}
     for entry, row in zip(answers.entries, answers.rows, strict=True):
         if int(row) in wanted:
             pictures[int(row)] = answers.image(int(entry), int(row))
+    if not pictures:
+        return
     folder.mkdir(exist_ok=True)
     order: list[int] = [index for index in INDICES if index in pictures] or sorted(pictures)
     for index in order:

@@ -11,12 +11,14 @@ import numpy as np
 from mlpinf_core.errors import ConfigurationError, IntegrityError
 from mlpinf_core.hashing import sha256_of
 from mlpinf_core.vocabulary import Variant
-from mlpinf_sdxl import benchmarks, captions, tiny
+from mlpinf_sdxl import benchmarks, captions, fidelity, tiny
 from mlpinf_sdxl.full_model import CLIP1
 from mlpinf_sdxl.samples import CaptionSamples
 from mlpinf_sdxl.tokens import ClipTokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from mlpinf_core.context import Run
@@ -64,7 +66,7 @@ def dataset(run: Run) -> DataSet | RandomData:
 
     Raises:
         ConfigurationError: a path was given for the tiny variant.
-        PrerequisiteError: a file is not to be had.
+        PrerequisiteError: a file is not to be had, or one that scoring needs is missing.
         IntegrityError: a file is not what it should be.
     """
     settings: benchmarks.SdxlSettings = run.config.benchmark
@@ -77,6 +79,10 @@ def dataset(run: Run) -> DataSet | RandomData:
                     remedy=f"leave benchmark.{key} out, or run the full variant",
                 )
         return DataSet(tiny.folder() / "captions.tsv", tiny.folder() / "latents.npy")
+    for note in notes(settings):
+        run.events.note(note)
+    if settings.scoring_path is not None:  # a run takes hours, and is scored after it
+        fidelity.check(settings.scoring_path)
     if settings.random_weights is not None:
         return RandomData(settings.random_weights)
     given = settings.data_path
@@ -84,18 +90,31 @@ def dataset(run: Run) -> DataSet | RandomData:
     return DataSet(found, run.fetch(benchmarks.LATENTS))
 
 
+def notes(settings: benchmarks.SdxlSettings) -> Iterator[str]:
+    """Why a run of the full variant with these settings could not be submitted."""
+    official = benchmarks.SdxlSettings()
+    if settings.random_weights is not None:
+        yield "not submittable: weights, prompts and latents were random (benchmark.random_weights)"
+    for key in ("steps", "guidance"):
+        used, wanted = getattr(settings, key), getattr(official, key)
+        if used != wanted:
+            yield (
+                f"not submittable: benchmark.{key} was {used:g}, and the reference's is {wanted:g}"
+            )
+
+
 def preprocessed(run: Run, data: DataSet | RandomData) -> CaptionSamples:
     """The captions, tokenised for both encoders.
 
     Raises:
         PrerequisiteError: a tokenizer's file is missing.
-        IntegrityError: there are too many captions or too few, or the latents are for images of
+        IntegrityError: the captions are not the reference's, or the latents are for images of
             another size.
     """
     if isinstance(data, RandomData):
         return random_samples(run.rules.dataset_size, data.seed)
     texts = captions.read(data.captions)
-    _require_count(run, len(texts), data.captions)
+    _require_whole(run, texts, data.captions)
     latents = read_latents(data.latents, _LATENTS[run.workload.variant])
     pipeline = _pipeline(run)
     first, second = _tokens(run, data.captions, texts, pipeline)
@@ -144,12 +163,18 @@ def read_latents(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return latents
 
 
-def _require_count(run: Run, found: int, where: Path) -> None:
+def _require_whole(run: Run, texts: list[str], where: Path) -> None:
+    """Refuse captions that are not the variant's: all of them, in their order."""
     tiny_one = run.workload.variant is Variant.TINY
     wanted = tiny.SAMPLES if tiny_one else run.rules.dataset_size
-    if found != wanted:
+    fault = None
+    if len(texts) != wanted:
+        fault = f"the data set has {len(texts)} captions, and the rules ask for {wanted}"
+    elif not tiny_one and captions.digest(texts) != benchmarks.CAPTIONS_DIGEST:
+        fault = "the captions are others than the reference's, or in another order"
+    if fault:
         raise IntegrityError(
-            f"the data set has {found} captions, and the rules ask for {wanted}",
+            fault,
             where=str(where),
             remedy="set benchmark.data_path to the folder of the reference's captions.tsv, or "
             "leave it out",

@@ -43,13 +43,37 @@ def all_engines(run: Run, samples: CaptionSamples, flavour: Flavour) -> dict[str
             remedy="leave it out, or use the backend torch",
         )
     settings: TensorRtSettings = run.config.backend
-    target = settings.target or capability()
+    target = target_of(settings.target, flavour)
     progress = _Progress(run)
     found = {}
     for export in exporting.EXPORTS:
         found[export.engine] = _engine(run, samples, flavour, export, target, progress)
         progress.done(export.engine, found[export.engine].seconds)
     return found
+
+
+def target_of(wanted: str, flavour: Flavour) -> str:
+    """The compute capability that a run's engines are built for.
+
+    Args:
+        wanted: the setting; empty is the GPU that is there.
+        flavour: of TensorRT.
+
+    Raises:
+        ConfigurationError: another GPU is asked for, and the flavour builds for this one only.
+        PrerequisiteError: there is no GPU, and it has to be asked.
+    """
+    if wanted and flavour.ahead_of_time:
+        return wanted
+    here = capability()
+    if wanted not in ("", here):
+        raise ConfigurationError(
+            f"{flavour.name} builds for the GPU that is there, which has compute capability "
+            f"{here}, and not for {wanted}",
+            where="backend.target",
+            remedy="leave backend.target out, or set backend.flavour to tensorrt_rtx",
+        )
+    return here
 
 
 def flavour_of(run: Run) -> Flavour:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPSET: Final = 18
-VERSION: Final = 1
-"""Rises when an export makes another graph of the same module."""
+VERSION: Final = 2
+"""Rises when an export makes another graph of the same module, or it is built in another way."""
 BATCH: Final = "batch"
 _EXAMPLE: Final = 2
 """Rows of the example that is traced; one would be taken for a constant."""

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 CLIP_SCORE: Final = "CLIP_SCORE"
 FID_SCORE: Final = "FID_SCORE"
-_MODULES: Final = ("open_clip", "scipy", "torch_fidelity")
+_MODULES: Final = ("open_clip", "torch_fidelity")
 _EXTRA: Final = "mlpinf-sdxl[score]"
 _BATCH: Final = 16
 _SIDE: Final = 299
 _WIDTH: Final = 2048
 """Numbers of an image's Inception features."""
+_NO_WEIGHTS: Final = ("input_resolution", "context_length", "vocab_size")
+"""Sizes that CLIP's archive holds beside its weights."""
 
 
 @attrs.frozen
@@ -97,6 +99,19 @@ CLIP: Final = ScoringFile(
     "OpenAI's release of CLIP",
 )
 
+FILES: Final = (STATISTICS, INCEPTION, CLIP)
+
+
+def check(folder: Path) -> None:
+    """See that every file that scoring needs is there.
+
+    Raises:
+        PrerequisiteError: one is missing.
+        IntegrityError: one is another file.
+    """
+    for file in FILES:
+        file.check(folder)
+
 
 def score(
     answers: Answers, captions: Sequence[str], folder: Path | None
@@ -116,7 +131,7 @@ def score(
         why = NotGraded(f"CLIP score and FID need what is not installed: pip install '{_EXTRA}'")
         return {CLIP_SCORE: why, FID_SCORE: why}
     if folder is None:
-        names = ", ".join(one.name for one in (STATISTICS, INCEPTION, CLIP))
+        names = ", ".join(one.name for one in FILES)
         why = NotGraded(f"set benchmark.scoring_path to the folder of {names}")
         return {CLIP_SCORE: why, FID_SCORE: why}
     statistics = np.load(STATISTICS.check(folder))
@@ -145,10 +160,8 @@ def frechet_distance(
     Source: Dowson and Landau, 1982. The trace of the root of the product of two covariances is the
     sum of the roots of its eigenvalues, none of which is negative.
     """
-    from scipy import linalg
-
     apart = mean - other_mean
-    roots = np.sqrt(np.clip(linalg.eigvals(spread @ other_spread).real, 0, None)).sum()
+    roots = np.sqrt(np.clip(np.linalg.eigvals(spread @ other_spread).real, 0, None)).sum()
     return float(apart @ apart + np.trace(spread) + np.trace(other_spread) - 2 * roots)
 
 
@@ -206,8 +219,9 @@ class _Clip:
 
         self._device = _device()
         model, _, self._prepared = open_clip.create_model_and_transforms(
-            "ViT-B-32-quickgelu", pretrained=str(weights)
+            "ViT-B-32-quickgelu", pretrained=None
         )
+        model.load_state_dict(clip_weights(weights))
         self._model = model.to(self._device).eval()
         self._tokens = open_clip.get_tokenizer("ViT-B-32")
 
@@ -222,6 +236,22 @@ class _Clip:
             said = self._tokens([caption]).to(self._device)
             vectors = self._model.encode_image(shown), self._model.encode_text(said)
             return float(functional.cosine_similarity(*(v.float() for v in vectors)))
+
+
+def clip_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of CLIP's archive, by the names that open_clip gives them.
+
+    OpenAI's file is a TorchScript archive, which open_clip does not read: it takes tensors alone.
+    """
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's, of TorchScript as a whole
+        archive = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    state: dict[str, Tensor] = archive.state_dict()
+    return {name: value for name, value in state.items() if name not in _NO_WEIGHTS}
 
 
 def _object_name(path: Path) -> str:

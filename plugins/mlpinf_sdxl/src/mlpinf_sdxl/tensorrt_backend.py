@@ -61,9 +61,10 @@ class TensorRtBackend(TorchBackend):
         texts = [engines["clip1"], engines["clip2"]]
         for group in (texts, [engines["unet"]], [engines["vae"]]):
             self._scratch.append(share_scratch(group))
-        clip1, clip2, unet, vae = (
-            _Runner(engines[name], self.device) for name in ("clip1", "clip2", "unet", "vae")
+        clip1, clip2, vae = (
+            _Runner(engines[name], self.device) for name in ("clip1", "clip2", "vae")
         )
+        unet = _Runner(engines["unet"], self.device, recorded=self._graphs)
         folder = self.samples.pipeline
         if folder is None:
             raise RuntimeError("there are no weights that engines were built from")
@@ -74,21 +75,25 @@ class TensorRtBackend(TorchBackend):
 class _Runner:
     """An engine that takes and gives tensors of PyTorch."""
 
-    def __init__(self, engine: Engine, device: torch.device) -> None:
+    def __init__(self, engine: Engine, device: torch.device, *, recorded: bool = False) -> None:
         self._engine = engine
         self._device = device
+        self._recorded = recorded
         bindings = engine.file.bindings
         self._dtypes = {binding.name: _TYPES[binding.dtype] for binding in bindings}
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         given = {name: value.to(self._dtypes[name]).contiguous() for name, value in inputs.items()}
-        shapes = self._engine.output_shapes({n: tuple(v.shape) for n, v in given.items()})
+        taken = {name: tuple(value.shape) for name, value in given.items()}
+        shapes = self._engine.output_shapes(taken)
         made = {
             name: torch.empty(shape, dtype=self._dtypes[name], device=self._device)
             for name, shape in shapes.items()
         }
         stream = Stream(torch.cuda.current_stream(self._device).cuda_stream)
         places = {name: Place.of_torch(value) for name, value in {**given, **made}.items()}
+        if self._recorded and not torch.cuda.is_current_stream_capturing():
+            self._engine.require_capturable(taken, stream)
         self._engine.enqueue(places, stream)
         return made
 

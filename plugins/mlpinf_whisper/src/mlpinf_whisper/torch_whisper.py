@@ -8,8 +8,10 @@ Queries, keys and values are one matrix product, and the queries' scale is part 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -33,6 +35,13 @@ _ENCODER_KERNELS: Final = [
 ]
 _VOCABULARY_MULTIPLE: Final = 64
 """The vocabulary is padded to it: matrix products of odd widths take slower kernels."""
+
+
+def _preferring_kernels(x: torch.Tensor) -> AbstractContextManager[None]:
+    """Prefer the encoder's kernels on a device; a CPU has one, and the choice is the process's."""
+    if x.is_cuda:
+        return sdpa_kernel(_ENCODER_KERNELS, set_priority=True)
+    return contextlib.nullcontext()
 
 
 @attrs.frozen(eq=False)
@@ -170,7 +179,7 @@ class Encoder:
             query, key, value = (
                 _heads(part, self._heads) for part in joined.linear(norm.norm(x)).chunk(3, -1)
             )
-            with sdpa_kernel(_ENCODER_KERNELS, set_priority=True):
+            with _preferring_kernels(x):
                 mixed = _attend(query, key, value)
             x = feed_forward(x + out.linear(mixed))
         return self._norm.norm(x)
