@@ -172,6 +172,30 @@ def test_an_audit_of_another_run_is_left_out(runs: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "tree").rglob("TEST01"))
 
 
+def test_an_audit_of_a_slower_run_is_not_stapled_to_a_faster_one(
+    runs: Path, tmp_path: Path
+) -> None:
+    run = run_of(runs, "llama3.1-8b-full-Offline/performance")
+    result = RunResult.read(run)
+    assert result.performance is not None
+    faster = attrs.evolve(result.performance, value=result.performance.value * 2)
+    attrs.evolve(result, performance=faster).write()
+    rewrite(run / DETAIL, {faster.key: faster.value})
+    found = staged(runs, tmp_path / "tree")
+    assert any("TEST06" in e.what and "not what was audited" in e.why for e in found.left)
+    assert not list((tmp_path / "tree").rglob("Offline/TEST06"))
+
+
+def test_an_audit_that_names_no_performance_run_vouches_for_none(
+    runs: Path, tmp_path: Path
+) -> None:
+    (folder,) = runs.glob("*/llama3.1-8b-full-Offline-*/TEST06")
+    edit(folder / "audit.json", runs={})
+    found = staged(runs, tmp_path / "tree")
+    assert any("which performance run" in each.why for each in found.left)
+    assert not list((tmp_path / "tree").rglob("Offline/TEST06"))
+
+
 def test_a_power_measurement_comes_along(runs: Path, tmp_path: Path) -> None:
     run = run_of(runs, "whisper-full-Offline/performance")
     for name in ("power/client.json", "ranging/spl.txt", "spl.txt", "analyzer_table.md"):
