@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,8 +28,6 @@ from mlpinf_core.vocabulary import Division
 from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlpinf_core.submission.staging import Staged
 
 
@@ -194,6 +193,29 @@ def test_an_audit_that_names_no_performance_run_vouches_for_none(
     found = staged(runs, tmp_path / "tree")
     assert any("which performance run" in each.why for each in found.left)
     assert not list((tmp_path / "tree").rglob("Offline/TEST06"))
+
+
+def test_the_working_directory_may_be_the_tree(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    monkeypatch.chdir(tree)
+    assert staged(runs, Path()).tree == tree
+    assert (tree / "open/ACME").is_dir()
+
+
+def test_a_power_measurement_of_any_workload_asks_for_the_keys_of_power(
+    runs: Path, tmp_path: Path
+) -> None:
+    for mode in ("performance", "accuracy"):
+        directory = run_of(runs, f"whisper-full-Offline/{mode}")
+        for name in ("run.json", "result.json"):
+            workload = json.loads((directory / name).read_text())["workload"]
+            edit(directory / name, workload={**workload, "power": True})
+    staged(runs, tmp_path / "tree")
+    path = tmp_path / f"tree/open/ACME/systems/{SYSTEM}.json"
+    assert set(load_round("v6.1").system_description.power) <= set(json.loads(path.read_text()))
 
 
 def test_a_power_measurement_comes_along(runs: Path, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def stage(
         ConfigurationError: a name, a key or a value is wrong.
     """
     rules = load_round(round)
+    output = Path(output).resolve()  # "." has no name beside which a tree could be built
     place = SubmitterPlace(output, rules.submission, division.value, submitter)
     _check_request(place, source, calibration, replace)
     found, left = collect(roots, rules.name)
