@@ -221,6 +221,7 @@ DAMAGES: Final = [
     Damage("the number 0", "system-field", field(DESCRIPTION, accelerators_per_node=0)),
     Damage("an unknown status", "system-word", field(DESCRIPTION, status="sold out")),
     Damage("an unknown type", "system-word", field(DESCRIPTION, system_type="laptop")),
+    Damage("a type in capitals", "system-word", field(DESCRIPTION, system_type="Datacenter")),
     Damage("a count in words", "system-word", field(DESCRIPTION, number_of_nodes="two")),
     Damage("another submitter's", "system-owner", field(DESCRIPTION, submitter="EMCA")),
     Damage("another division's", "system-owner", field(DESCRIPTION, division="open")),

@@ -90,7 +90,8 @@ def check_log(folder: Path, entry: Entry, whole: Path | None, notes: Notes) -> N
     Args:
         folder: of the accuracy run.
         entry: the result that it belongs to.
-        whole: the whole log outside the tree; None where it is not at hand.
+        whole: where the whole log lies outside the tree, if this one was cut; None where nobody
+            says.
         notes: takes the findings.
     """
     path = folder / ACCURACY_LOG
@@ -109,6 +110,9 @@ def check_log(folder: Path, entry: Entry, whole: Path | None, notes: Notes) -> N
     except LogError as error:
         notes.add("accuracy-log", path, error.what)
         return
+    if cut and whole is not None and not whole.is_file():
+        notes.add("accuracy-hash", path, f"it is cut, and the whole log is not there: {whole}")
+        whole = None
     _check_hash(folder, whole if cut else path, notes)
 
 

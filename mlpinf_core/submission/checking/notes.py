@@ -58,6 +58,9 @@ class Notes:
     def text(self, path: Path, rule: str) -> str | None:
         """A file's text; None where it cannot be read, which is written down."""
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for in vain
+                self.add("unreadable", path, "it is no regular file")
+                return None
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             self.add(rule, path, "it is not there")
