@@ -293,6 +293,15 @@ def test_a_run_with_another_runs_log_is_left_out(runs: Path, tmp_path: Path, oth
     assert any("its log is of another run" in each.why for each in found.left)
 
 
+def test_a_run_whose_figure_no_float_holds_is_left_out(runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs, "whisper-full-Offline/performance")
+    performance = RunResult.read(run).performance
+    assert performance is not None
+    rewrite(run / DETAIL, {performance.key: 10**400})
+    found = staged(runs, tmp_path / "tree")
+    assert any("many digits" in each.why for each in found.left)
+
+
 @pytest.mark.parametrize("content", [b"", b"half a line", b":::MLLOG {}\n"])
 def test_a_run_with_a_damaged_log_is_left_out(runs: Path, tmp_path: Path, content: bytes) -> None:
     (run_of(runs, "whisper-full-Offline/performance") / DETAIL).write_bytes(content)

@@ -118,10 +118,11 @@ def _foreign(result: RunResult, log: DetailLog) -> str | None:
     figures = result.performance
     if figures is None:
         return None
-    logged = log.get(figures.key)
     scale = 1e-6 if figures.unit == "ms" else 1.0
-    if isinstance(logged, int | float) and math.isclose(
-        logged * scale, figures.value, rel_tol=1e-9
-    ):
+    try:
+        logged = log.number(figures.key)
+    except LogError as error:
+        return f"its log is of another run: {error.what}"
+    if math.isclose(logged * scale, figures.value, rel_tol=1e-9):
         return None
-    return f"its log is of another run: {figures.key} is {logged!r:.40}"
+    return f"its log is of another run: {figures.key} is {logged:g}"

@@ -107,7 +107,7 @@ def _check_entry(entry: Entry, backup: Path | None, notes: Notes) -> EntryResult
         if first is not None:
             value, unit = figures(first, entry, notes)
         said = _check_accuracy_run(entry, first, backup, notes)
-        check_audits(entry, notes)
+        check_audits(entry, backup, notes)
         if power.has_power(entry):
             power.check_power(first, entry, notes)
 
