@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from mlpinf_core.audits.auditor import audit
@@ -288,6 +290,27 @@ def test_the_best_run_is_the_fastest(output: Path) -> None:
     runs = find_runs(output)
     assert best(runs) == next(run for run in runs if run.mode is Mode.PERFORMANCE)
     assert best([]) is None
+
+
+def test_a_run_that_cannot_be_submitted_is_not_the_best(output: Path) -> None:
+    (run,) = (found for found in find_runs(output) if found.performance is not None)
+    assert run.performance is not None
+    better = 0.5 if run.performance.unit == "ms" else 2
+    figures = attrs.evolve(run.performance, value=run.performance.value * better)
+    notes = (*run.verdict.notes, "not submittable: it is for this test alone")
+    barred = attrs.evolve(run, performance=figures, verdict=attrs.evolve(run.verdict, notes=notes))
+    assert best([run, attrs.evolve(run, performance=figures)]) is not run
+    assert best([barred, run]) is run
+
+
+def test_runs_of_several_systems_are_not_audited_together(output: Path, tmp_path: Path) -> None:
+    other = copied(output, tmp_path)
+    path = run_of(other, Mode.ACCURACY) / "run.json"
+    data = json.loads(path.read_text())
+    data["system"]["name"] = "another-machine"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ConfigurationError, match=r"several systems: .*another-machine"):
+        audited(other)
 
 
 def test_audits_that_cannot_be_written_end_in_one_error(output: Path, tmp_path: Path) -> None:

@@ -97,6 +97,25 @@ def test_the_better_of_two_runs_is_taken(runs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tree" / copy).read_bytes() == (better / DETAIL).read_bytes()
 
 
+def test_a_run_that_cannot_be_submitted_does_not_beat_one_that_can(
+    runs: Path, tmp_path: Path
+) -> None:
+    first = run_of(runs, "whisper-full-Offline/performance")
+    faster = runs / "another" / first.parent.name / "performance"
+    shutil.copytree(first, faster)
+    result = RunResult.read(faster)
+    assert result.performance is not None
+    figures = attrs.evolve(result.performance, value=result.performance.value * 2)
+    notes = (*result.verdict.notes, "not submittable: the answers come from a model")
+    verdict = attrs.evolve(result.verdict, notes=notes)
+    attrs.evolve(result, performance=figures, verdict=verdict).write()
+    rewrite(faster / DETAIL, {figures.key: figures.value})
+    found = staged(runs, tmp_path / "tree")
+    copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
+    assert (tmp_path / "tree" / copy).read_bytes() == (first / DETAIL).read_bytes()
+    assert [str(faster)] == [e.what for e in found.left if "another run of it is taken" in e.why]
+
+
 def test_an_accuracy_run_of_another_model_does_not_vouch_for_a_run(
     runs: Path, tmp_path: Path
 ) -> None:

@@ -57,8 +57,8 @@ def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) 
     words = {"status": rules.statuses, "system_type": rules.types, "division": rules.divisions}
     for key, admitted in words.items():
         # Categories are read off the system's type, so that it has to be the very word.
-        said = str(data.get(key)) if key == "system_type" else str(data.get(key)).casefold()
-        if key in data and said not in admitted:
+        word = str(data.get(key)) if key == "system_type" else str(data.get(key)).casefold()
+        if key in data and word not in admitted:
             known = ", ".join(admitted)
             notes.add("system-word", path, f"{key!r} is {data[key]!r:.60}, not one of {known}")
     for key in _COUNTS:
