@@ -23,6 +23,7 @@ from mlpinf_core.rules import load_round
 from mlpinf_core.submission.checking import check
 from mlpinf_core.submission.staging import stage
 from mlpinf_core.submission.truncation import truncate
+from mlpinf_core.submission.whole import alone_at
 from mlpinf_core.vocabulary import Division
 
 from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
@@ -295,12 +296,59 @@ def test_a_damaged_run_is_left_out_and_the_others_are_staged(runs: Path, tmp_pat
     assert any("run.json cannot be read" in each.why for each in found.left)
 
 
-def test_a_run_without_its_log_is_an_error_and_leaves_no_tree(runs: Path, tmp_path: Path) -> None:
-    (run_of(runs, "whisper-full-Offline/accuracy") / "mlperf_log_accuracy.json").unlink()
-    with pytest.raises(PrerequisiteError) as caught:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "performance/mlperf_log_summary.txt",
+        "performance/mlperf_log_detail.txt",
+        "performance/user.conf",
+        "accuracy/mlperf_log_accuracy.json",
+        "accuracy/accuracy.txt",
+    ],
+)
+def test_a_run_that_lacks_a_file_is_left_out_and_the_others_are_staged(
+    runs: Path, tmp_path: Path, name: str
+) -> None:
+    mode, _, file = name.partition("/")
+    (run_of(runs, f"whisper-full-Offline/{mode}") / file).unlink()
+    found = staged(runs, tmp_path / "tree")
+    assert len(found.entries) == 2
+    assert any(each.why == f"{file} is missing" for each in found.left)
+
+
+def test_a_tree_that_a_killed_process_had_put_aside_comes_back(runs: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    staged(runs, tree)
+    tree.rename(tmp_path / ".tree.old")
+    (tmp_path / ".tree.staging/open").mkdir(parents=True)
+    with pytest.raises(PrerequisiteError, match="has a submission"):
+        staged(runs, tree)
+    assert (tree / "open/ACME").is_dir()
+    assert not list(tmp_path.glob(".tree.[os]*"))
+
+
+def test_two_processes_do_not_write_one_tree(runs: Path, tmp_path: Path) -> None:
+    with (
+        alone_at(tmp_path / "tree"),
+        pytest.raises(PrerequisiteError, match="another process is writing"),
+    ):
         staged(runs, tmp_path / "tree")
-    assert "mlperf_log_accuracy.json" in str(caught.value.where)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+    assert staged(runs, tmp_path / "tree").entries
+
+
+@pytest.mark.parametrize("inside", ["tree", "runs", "password"])
+def test_source_code_that_holds_what_is_none_of_it_is_refused(
+    runs: Path, tmp_path: Path, inside: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    place = {name: tmp_path / name for name in ("tree", "runs", "password")}
+    place[inside] = source / inside
+    if inside == "runs":
+        runs.rename(place["runs"])
+    with pytest.raises(PrerequisiteError, match=f"{inside} in it, which would be submitted"):
+        staged(place["runs"], place["tree"], source=source, private=[place["password"]])
+    assert not place["tree"].exists()
 
 
 @pytest.mark.parametrize("other", ["llama3.1-8b-full-Server", "llama3.1-8b-full-Offline"])

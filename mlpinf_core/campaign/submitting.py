@@ -97,6 +97,7 @@ class Submitting:
             measurements=entry.measurements,
             source=entry.source,
             calibration=entry.calibration,
+            private=() if entry.password_file is None else (entry.password_file,),
             replace=True,
         )
         truncate(self.tree, self.backup, load_round(self.campaign.round).submission)
