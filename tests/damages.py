@@ -202,6 +202,8 @@ DAMAGES: Final = [
     Damage("a file in the accuracy run", "stray-file", written(f"{ACCURACY}/core", "x")),
     Damage("a hidden file", "file-name", written(f"{OWNER}/src/.git", "x")),
     Damage("a space in a name", "file-name", written(f"{OWNER}/src/a b", "x")),
+    Damage("a line break in a name", "file-name", written(f"{OWNER}/src/a\nb", "x")),
+    Damage("a name in Latin-1", "file-name", written(f"{OWNER}/src/\udce9", "x")),
     Damage("a cache of Python", "file-name", written(f"{OWNER}/src/__pycache__/a.pyc", "x")),
     Damage("a broken link", "link", linked(f"{OWNER}/src/link")),
     Damage("a file of 60 MiB", "file-size", large),

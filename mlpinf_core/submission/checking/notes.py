@@ -47,11 +47,10 @@ class Notes:
         self.add(rule, path, message, remedy=remedy, severity=Severity.WARNING)
 
     def relative(self, path: Path) -> str:
-        """A path as findings name it."""
-        try:
-            return path.relative_to(self.root).as_posix() or "."
-        except ValueError:
-            return path.as_posix()
+        """A path as findings name it; what is not UTF-8 in it is escaped."""
+        if path.is_relative_to(self.root):
+            path = path.relative_to(self.root)
+        return path.as_posix().encode(errors="backslashreplace").decode() or "."
 
     # -- reading ---------------------------------------------------------------------------------
 
