@@ -303,6 +303,24 @@ def test_a_run_that_cannot_be_submitted_is_not_the_best(output: Path) -> None:
     assert best([barred, run]) is run
 
 
+def test_a_faster_backend_that_no_accuracy_run_vouches_for_is_not_audited(
+    output: Path, tmp_path: Path
+) -> None:
+    other = copied(output, tmp_path)
+    run = RunResult.read(run_of(other, Mode.PERFORMANCE))
+    assert run.performance is not None
+    faster = Path(shutil.copytree(run.directory, other / "another/null/performance"))
+    better = 0.5 if run.performance.unit == "ms" else 2
+    figures = attrs.evolve(run.performance, value=run.performance.value * better)
+    attrs.evolve(run, directory=faster, performance=figures).write()
+    data = json.loads((faster / "run.json").read_text())
+    data["config"]["values"]["run"]["backend"] = "another"
+    (faster / "run.json").write_text(json.dumps(data))
+    request = AuditRequest(("null",), against=other, output=tmp_path / "audits")
+    (found,) = find_counterparts(request, Plugins.from_environment())
+    assert found.performance.directory == run.directory
+
+
 def test_runs_of_several_systems_are_not_audited_together(output: Path, tmp_path: Path) -> None:
     other = copied(output, tmp_path)
     path = run_of(other, Mode.ACCURACY) / "run.json"

@@ -83,7 +83,8 @@ def find_counterparts(request: AuditRequest, plugins: Plugins) -> tuple[Counterp
     found = []
     for workload in dict.fromkeys(run.workload for run in runs):
         own = [run for run in runs if run.workload == workload and run.ok]
-        performance = best(own)
+        # What staging takes: the best of those that an accuracy run of their backend vouches for.
+        performance = best(run for run in own if _accuracy(own, run)) or best(own)
         if performance is None:
             raise _nothing(request, f"there is no valid performance run of {workload}")
         _check_system(request, workload, own)
