@@ -116,7 +116,7 @@ def require_room(needed: Iterable[Needed], scratch: Scratch) -> int:
         PrerequisiteError: they do not; nothing has been fetched.
     """
     left = 0
-    for each in needed:
+    for each in {(each.source, each.local): each for each in needed}.values():
         status = downloads.status(each.source, scratch, local=each.local)
         if status.state is not SourceState.OK and each.local is None and not each.source.by_hand:
             left += max(each.source.size - status.present, 0)

@@ -202,6 +202,8 @@ DAMAGES: Final = [
     Damage("a file in the accuracy run", "stray-file", written(f"{ACCURACY}/core", "x")),
     Damage("a hidden file", "file-name", written(f"{OWNER}/src/.git", "x")),
     Damage("a space in a name", "file-name", written(f"{OWNER}/src/a b", "x")),
+    Damage("a line break in a name", "file-name", written(f"{OWNER}/src/a\nb", "x")),
+    Damage("a name in Latin-1", "file-name", written(f"{OWNER}/src/\udce9", "x")),
     Damage("a cache of Python", "file-name", written(f"{OWNER}/src/__pycache__/a.pyc", "x")),
     Damage("a broken link", "link", linked(f"{OWNER}/src/link")),
     Damage("a file of 60 MiB", "file-size", large),
@@ -221,6 +223,7 @@ DAMAGES: Final = [
     Damage("the number 0", "system-field", field(DESCRIPTION, accelerators_per_node=0)),
     Damage("an unknown status", "system-word", field(DESCRIPTION, status="sold out")),
     Damage("an unknown type", "system-word", field(DESCRIPTION, system_type="laptop")),
+    Damage("a type in capitals", "system-word", field(DESCRIPTION, system_type="Datacenter")),
     Damage("a count in words", "system-word", field(DESCRIPTION, number_of_nodes="two")),
     Damage("another submitter's", "system-owner", field(DESCRIPTION, submitter="EMCA")),
     Damage("another division's", "system-owner", field(DESCRIPTION, division="open")),
@@ -398,6 +401,7 @@ DAMAGES: Final = [
         replaced(f"{ACCURACY}/accuracy.txt", "'gen_len': 8", "'gen_len': 88"),
     ),
     Damage("part of the data set", "accuracy-samples", said(ACCURACY, qsl_reported_total_count=64)),
+    Damage("an integer of 400 digits", "log-incomplete", said(RUN, result_query_count=10**400)),
     # compliance tests
     Damage("no TEST06", "audit-missing", removed(f"{OFFLINE}/TEST06")),
     Damage(
@@ -414,6 +418,45 @@ DAMAGES: Final = [
         "TEST01's performance failed",
         "audit-failed",
         written(f"{WHISPER}/TEST01/verify_performance.txt", "TEST FAIL\n"),
+    ),
+    Damage(
+        "TEST01's verdict is not quite one",
+        "audit-failed",
+        written(f"{WHISPER}/TEST01/verify_performance.txt", "not TEST PASS\n"),
+    ),
+    Damage(
+        "TEST01's verdict is both",
+        "audit-failed",
+        written(f"{WHISPER}/TEST01/verify_performance.txt", "TEST FAIL\nTEST PASS\n"),
+    ),
+    Damage(
+        "TEST06's verdict is both",
+        "audit-failed",
+        replaced(
+            f"{OFFLINE}/TEST06/verify_accuracy.txt",
+            "EOS check pass: True",
+            "EOS check pass: False\nEOS check pass: True",
+        ),
+    ),
+    Damage(
+        "TEST01's comparison passed, and answers differ",
+        "audit-failed",
+        replaced(f"{WHISPER}/TEST01/verify_accuracy.txt", "mismatch = 0", "mismatch = 5"),
+    ),
+    Damage(
+        "TEST01's comparison passed and failed",
+        "audit-failed",
+        replaced(f"{WHISPER}/TEST01/verify_accuracy.txt", "TEST PASS", "TEST FAIL\nTEST PASS"),
+    ),
+    Damage(
+        "TEST01 was slower, and its verdict does not say so",
+        "audit-failed",
+        said(f"{WHISPER}/TEST01/performance/run_1", result_samples_per_second=1.0),
+    ),
+    Damage(
+        "TEST01's log has another checksum",
+        "accuracy-hash",
+        written(f"{WHISPER}/TEST01/accuracy/accuracy.txt", f"hash={'0' * 64}\n"),
     ),
     Damage(
         "TEST01's comparison failed, and there is no other",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core import api
-from mlpinf_core.audits.model import AuditResult, records_of
+from mlpinf_core.audits.model import AuditedRun, AuditResult, records_of
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.results import RunResult
 from mlpinf_core.rules import load_round
@@ -58,9 +58,13 @@ FIELDS: Final = {
     "other_software_stack": "none",
     "cooling": "air",
 }
+COMPARED: Final = (("num_perf_log_data_mismatch = 0",), ("TEST PASS",))
+"""What TEST01 says where every answer is the accuracy run's."""
 TIMES: Final = "%m-%d-%Y %H:%M:%S.%f"
 LENGTH: Final = 601
 DETAIL: Final = "mlperf_log_detail.txt"
+SUMMARY: Final = "mlperf_log_summary.txt"
+ACCURACY_LOG: Final = "mlperf_log_accuracy.json"
 
 
 def make_runs(
@@ -155,7 +159,7 @@ def add_audit(run: Path, result: RunResult, test: str) -> None:
         elif name.startswith("accuracy/"):
             shutil.copy(run.with_name("accuracy") / Path(name).name, folder / name)
         else:
-            wanted = said.verdicts.get(name, (("TEST PASS",),))
+            wanted = said.verdicts.get(name, COMPARED)
             lines = [choices[0] for choices in wanted]
             (folder / name).write_text("".join(f"{line}\n" for line in lines))
     log = folder / "performance" / "run_1" / DETAIL
@@ -171,10 +175,18 @@ def add_audit(run: Path, result: RunResult, test: str) -> None:
         passed=True,
         reasons=(),
         checks=(),
-        runs={},
+        runs=audited_runs(run, test),
         files=records_of(folder, names),
         created="2026-01-01T00:00:00+00:00",
     ).write()
+
+
+def audited_runs(run: Path, test: str) -> dict[str, AuditedRun]:
+    """What an audit of a run says it was held against."""
+    runs = {"performance": AuditedRun.of(run, (SUMMARY, DETAIL))}
+    if test == "TEST01":
+        runs["accuracy"] = AuditedRun.of(run.with_name("accuracy"), (ACCURACY_LOG,))
+    return runs
 
 
 def make_tree(

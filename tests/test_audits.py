@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from mlpinf_core.audits.auditor import audit
@@ -288,6 +290,45 @@ def test_the_best_run_is_the_fastest(output: Path) -> None:
     runs = find_runs(output)
     assert best(runs) == next(run for run in runs if run.mode is Mode.PERFORMANCE)
     assert best([]) is None
+
+
+def test_a_run_that_cannot_be_submitted_is_not_the_best(output: Path) -> None:
+    (run,) = (found for found in find_runs(output) if found.performance is not None)
+    assert run.performance is not None
+    better = 0.5 if run.performance.unit == "ms" else 2
+    figures = attrs.evolve(run.performance, value=run.performance.value * better)
+    notes = (*run.verdict.notes, "not submittable: it is for this test alone")
+    barred = attrs.evolve(run, performance=figures, verdict=attrs.evolve(run.verdict, notes=notes))
+    assert best([run, attrs.evolve(run, performance=figures)]) is not run
+    assert best([barred, run]) is run
+
+
+def test_a_faster_backend_that_no_accuracy_run_vouches_for_is_not_audited(
+    output: Path, tmp_path: Path
+) -> None:
+    other = copied(output, tmp_path)
+    run = RunResult.read(run_of(other, Mode.PERFORMANCE))
+    assert run.performance is not None
+    faster = Path(shutil.copytree(run.directory, other / "another/null/performance"))
+    better = 0.5 if run.performance.unit == "ms" else 2
+    figures = attrs.evolve(run.performance, value=run.performance.value * better)
+    attrs.evolve(run, directory=faster, performance=figures).write()
+    data = json.loads((faster / "run.json").read_text())
+    data["config"]["values"]["run"]["backend"] = "another"
+    (faster / "run.json").write_text(json.dumps(data))
+    request = AuditRequest(("null",), against=other, output=tmp_path / "audits")
+    (found,) = find_counterparts(request, Plugins.from_environment())
+    assert found.performance.directory == run.directory
+
+
+def test_runs_of_several_systems_are_not_audited_together(output: Path, tmp_path: Path) -> None:
+    other = copied(output, tmp_path)
+    path = run_of(other, Mode.ACCURACY) / "run.json"
+    data = json.loads(path.read_text())
+    data["system"]["name"] = "another-machine"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ConfigurationError, match=r"several systems: .*another-machine"):
+        audited(other)
 
 
 def test_audits_that_cannot_be_written_end_in_one_error(output: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlpinf_core.campaign.file import read_campaign
-from mlpinf_core.campaign.jobs import jobs_of, state_of
+from mlpinf_core.campaign.jobs import evidence, jobs_of, state_of
 from mlpinf_core.campaign.notes import Notes
 from mlpinf_core.campaign.running import Campaign, carry_out
 from mlpinf_core.campaign.status import status_of
-from mlpinf_core.campaign.submitting import STEPS
+from mlpinf_core.campaign.submitting import STEPS, Submitting
 from mlpinf_core.errors import ConfigurationError, ExitCode, MlpinfError, PrerequisiteError
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.reporting import Silent
@@ -101,6 +102,57 @@ def half_written(folder: Path) -> list[Path]:
     return wrong
 
 
+# -- what a submission is made of ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["code/main.py", "calibration.md", "password"])
+def test_a_file_that_is_submitted_counts_by_what_is_in_it(tmp_path: Path, name: str) -> None:
+    more = 'source = "code"\ncalibration = "calibration.md"\npassword_file = "password"\n'
+    (tmp_path / "code/.git").mkdir(parents=True)
+    for each in ("code/main.py", "calibration.md", "password"):
+        (tmp_path / each).write_text("as it was")
+    file = read_campaign(campaign_file(tmp_path, QUICK, SUBMISSION + more))
+
+    def inputs() -> str:
+        return Submitting(file, [], {}, Notes(tmp_path)).inputs
+
+    before = inputs()
+    (tmp_path / "code/.git/HEAD").write_text("not submitted")
+    assert inputs() == before
+    (tmp_path / name).write_text("another")
+    assert inputs() != before
+
+
+def test_a_system_file_counts_by_what_is_in_it(finished: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(finished.parent, tmp_path / "copy") / finished.name
+    (job,) = jobs_of(read_campaign(path), Plugins.from_environment())[0]
+    state = state_of(job)
+    assert state.performance is not None
+    system = tmp_path / "system.toml"
+    system.write_text("as it was")
+    made = state.performance.directory / "run.json"
+    data = json.loads(made.read_text())
+    made.write_text(json.dumps({**data, "system": {**data["system"], "file": str(system)}}))
+    before = evidence(job, state)
+    system.write_text("another")
+    assert evidence(job, state) != before
+
+
+@pytest.mark.parametrize(("in_order", "first"), [(True, "pack"), (False, "stage")])
+def test_a_tree_that_was_not_in_order_is_staged_again(
+    finished: Path, tmp_path: Path, in_order: bool, first: str
+) -> None:
+    path = shutil.copytree(finished.parent, tmp_path / "copy") / finished.name
+    path.write_text(path.read_text() + SUBMISSION)
+    campaign = campaign_of(path)
+    submitting = campaign.submitting(campaign.states())
+    assert submitting is not None
+    submitting.tree.mkdir()
+    campaign.notes.write("stage", submitting.inputs, ok=True, detail="")
+    campaign.notes.write("check", submitting.inputs, ok=in_order, detail="")
+    assert carried_out(path)[1][0] == first
+
+
 # -- doing what is missing -----------------------------------------------------------------------
 
 
@@ -130,8 +182,6 @@ def test_asking_for_the_status_changes_nothing(tmp_path: Path) -> None:
 def test_a_damaged_run_is_made_again_and_what_is_left_of_it_stays(
     finished: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     path = shutil.copytree(finished.parent, tmp_path / "copy") / finished.name
     (job,) = jobs_of(read_campaign(path), Plugins.from_environment())[0]
     run = state_of(job).performance

@@ -125,6 +125,12 @@ def test_a_scratch_space_that_is_not_there_holds_nothing_and_is_not_made(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_two_benchmarks_share_is_counted_once(tmp_path: Path) -> None:
+    shared = Source("shared.bin", "models", 7, "0" * 64, "MIT", url="http://127.0.0.1:1/shared")
+    needed = [Needed(shared, None, "one"), Needed(shared, None, "other")]
+    assert require_room(needed, Scratch(tmp_path)) == 7
+
+
 def test_what_was_built_is_known_and_damage_is_found(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)
     path = built(scratch)

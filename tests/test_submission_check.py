@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from mlpinf_core.submission.checking.entry import Entry, models_of
 from mlpinf_core.submission.checking.notes import Notes
 from mlpinf_core.submission.checking.performance import check_performance
 from mlpinf_core.submission.layout import SubmitterPlace
+from mlpinf_core.submission.truncation import is_cut
 from mlpinf_core.vocabulary import Scenario
 
 from .damages import copy_of
@@ -71,6 +73,37 @@ def test_a_tree_that_is_not_there_is_one_error(tmp_path: Path) -> None:
 def test_an_unknown_round_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError):
         check(tmp_path, round="v9.9")
+
+
+def test_a_submitter_that_the_tree_does_not_have_is_one_error(good_tree: Path) -> None:
+    with pytest.raises(UnknownNameError, match="ACNE") as caught:
+        check(good_tree, round="v6.1", submitter="ACNE")
+    assert "ACME" in str(caught.value.remedy)
+    assert_accepted(check(good_tree, round="v6.1", submitter="ACME"))
+
+
+def test_a_whole_log_that_the_backup_does_not_have_is_named(
+    good_tree: Path, tmp_path: Path
+) -> None:
+    backup = copy_of(good_tree.with_name("tree-whole"), tmp_path)
+    cut = next(p for p in good_tree.rglob("accuracy/mlperf_log_accuracy.json") if is_cut(p))
+    (backup / cut.relative_to(good_tree)).unlink()
+    report = check(good_tree, round="v6.1", backup=backup)
+    (finding,) = report.errors()
+    assert (finding.rule, finding.path) == (
+        "accuracy-hash",
+        cut.relative_to(good_tree).as_posix(),
+    )
+
+
+def test_a_pipe_where_a_file_belongs_is_named_and_not_waited_for(
+    good_tree: Path, tmp_path: Path
+) -> None:
+    tree = copy_of(good_tree, tmp_path)
+    text = tree / f"closed/{SUBMITTER}/results/{SYSTEM}/whisper/Offline/accuracy/accuracy.txt"
+    text.unlink()
+    os.mkfifo(text)
+    assert "unreadable" in {f.rule for f in check(tree, round="v6.1").errors()}
 
 
 def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:

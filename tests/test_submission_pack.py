@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteError
 from mlpinf_core.submission.encryption import is_encrypted
 from mlpinf_core.submission.packing import pack, verify
 
@@ -63,6 +63,34 @@ def test_one_tree_gives_one_archive(tree: Path, tmp_path: Path) -> None:
     first = pack(tree, tmp_path / "a.tar.gz")
     os.utime(next(tree.rglob("log.txt")), (1, 1))
     assert pack(tree, tmp_path / "b.tar.gz").sha256 == first.sha256
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "\udce9"])
+def test_a_name_that_the_manifest_cannot_hold_is_refused(
+    tree: Path, tmp_path: Path, name: str
+) -> None:
+    (tree / "open/ACME/src" / name).write_text("x")
+    with pytest.raises(PrerequisiteError, match="not one line of UTF-8") as caught:
+        pack(tree, tmp_path / "ACME.tar.gz")
+    str(caught.value).encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+@pytest.mark.parametrize("password", ["x" * 1001, "é" * 501, "two\nlines"])
+def test_a_password_that_openssl_would_cut_is_refused(
+    tree: Path, tmp_path: Path, password: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="the password is"):
+        pack(tree, tmp_path / "ACME.tar.gz", password=password)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+@needs_openssl
+def test_a_password_of_a_thousand_bytes_is_taken_whole(tree: Path, tmp_path: Path) -> None:
+    packed = pack(tree, tmp_path / "ACME.tar.gz", password="x" * 1000)
+    with pytest.raises(IntegrityError):
+        verify(packed.archive, password="x" * 999)
+    assert verify(packed.archive, password="x" * 1000).members
 
 
 @needs_openssl

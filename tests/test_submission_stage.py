@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,13 +23,12 @@ from mlpinf_core.rules import load_round
 from mlpinf_core.submission.checking import check
 from mlpinf_core.submission.staging import stage
 from mlpinf_core.submission.truncation import truncate
+from mlpinf_core.submission.whole import alone_at
 from mlpinf_core.vocabulary import Division
 
 from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlpinf_core.submission.staging import Staged
 
 
@@ -96,6 +96,25 @@ def test_the_better_of_two_runs_is_taken(runs: Path, tmp_path: Path) -> None:
     staged(runs, tmp_path / "tree")
     copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
     assert (tmp_path / "tree" / copy).read_bytes() == (better / DETAIL).read_bytes()
+
+
+def test_a_run_that_cannot_be_submitted_does_not_beat_one_that_can(
+    runs: Path, tmp_path: Path
+) -> None:
+    first = run_of(runs, "whisper-full-Offline/performance")
+    faster = runs / "another" / first.parent.name / "performance"
+    shutil.copytree(first, faster)
+    result = RunResult.read(faster)
+    assert result.performance is not None
+    figures = attrs.evolve(result.performance, value=result.performance.value * 2)
+    notes = (*result.verdict.notes, "not submittable: the answers come from a model")
+    verdict = attrs.evolve(result.verdict, notes=notes)
+    attrs.evolve(result, performance=figures, verdict=verdict).write()
+    rewrite(faster / DETAIL, {figures.key: figures.value})
+    found = staged(runs, tmp_path / "tree")
+    copy = f"open/ACME/results/{SYSTEM}/whisper/Offline/performance/run_1/{DETAIL}"
+    assert (tmp_path / "tree" / copy).read_bytes() == (first / DETAIL).read_bytes()
+    assert [str(faster)] == [e.what for e in found.left if "another run of it is taken" in e.why]
 
 
 def test_an_accuracy_run_of_another_model_does_not_vouch_for_a_run(
@@ -172,6 +191,53 @@ def test_an_audit_of_another_run_is_left_out(runs: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "tree").rglob("TEST01"))
 
 
+def test_an_audit_of_a_slower_run_is_not_stapled_to_a_faster_one(
+    runs: Path, tmp_path: Path
+) -> None:
+    run = run_of(runs, "llama3.1-8b-full-Offline/performance")
+    result = RunResult.read(run)
+    assert result.performance is not None
+    faster = attrs.evolve(result.performance, value=result.performance.value * 2)
+    attrs.evolve(result, performance=faster).write()
+    rewrite(run / DETAIL, {faster.key: faster.value})
+    found = staged(runs, tmp_path / "tree")
+    assert any("TEST06" in e.what and "not what was audited" in e.why for e in found.left)
+    assert not list((tmp_path / "tree").rglob("Offline/TEST06"))
+
+
+def test_an_audit_that_names_no_performance_run_vouches_for_none(
+    runs: Path, tmp_path: Path
+) -> None:
+    (folder,) = runs.glob("*/llama3.1-8b-full-Offline-*/TEST06")
+    edit(folder / "audit.json", runs={})
+    found = staged(runs, tmp_path / "tree")
+    assert any("which performance run" in each.why for each in found.left)
+    assert not list((tmp_path / "tree").rglob("Offline/TEST06"))
+
+
+def test_the_working_directory_may_be_the_tree(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    monkeypatch.chdir(tree)
+    assert staged(runs, Path()).tree == tree
+    assert (tree / "open/ACME").is_dir()
+
+
+def test_a_power_measurement_of_any_workload_asks_for_the_keys_of_power(
+    runs: Path, tmp_path: Path
+) -> None:
+    for mode in ("performance", "accuracy"):
+        directory = run_of(runs, f"whisper-full-Offline/{mode}")
+        for name in ("run.json", "result.json"):
+            workload = json.loads((directory / name).read_text())["workload"]
+            edit(directory / name, workload={**workload, "power": True})
+    staged(runs, tmp_path / "tree")
+    path = tmp_path / f"tree/open/ACME/systems/{SYSTEM}.json"
+    assert set(load_round("v6.1").system_description.power) <= set(json.loads(path.read_text()))
+
+
 def test_a_power_measurement_comes_along(runs: Path, tmp_path: Path) -> None:
     run = run_of(runs, "whisper-full-Offline/performance")
     for name in ("power/client.json", "ranging/spl.txt", "spl.txt", "analyzer_table.md"):
@@ -230,12 +296,59 @@ def test_a_damaged_run_is_left_out_and_the_others_are_staged(runs: Path, tmp_pat
     assert any("run.json cannot be read" in each.why for each in found.left)
 
 
-def test_a_run_without_its_log_is_an_error_and_leaves_no_tree(runs: Path, tmp_path: Path) -> None:
-    (run_of(runs, "whisper-full-Offline/accuracy") / "mlperf_log_accuracy.json").unlink()
-    with pytest.raises(PrerequisiteError) as caught:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "performance/mlperf_log_summary.txt",
+        "performance/mlperf_log_detail.txt",
+        "performance/user.conf",
+        "accuracy/mlperf_log_accuracy.json",
+        "accuracy/accuracy.txt",
+    ],
+)
+def test_a_run_that_lacks_a_file_is_left_out_and_the_others_are_staged(
+    runs: Path, tmp_path: Path, name: str
+) -> None:
+    mode, _, file = name.partition("/")
+    (run_of(runs, f"whisper-full-Offline/{mode}") / file).unlink()
+    found = staged(runs, tmp_path / "tree")
+    assert len(found.entries) == 2
+    assert any(each.why == f"{file} is missing" for each in found.left)
+
+
+def test_a_tree_that_a_killed_process_had_put_aside_comes_back(runs: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    staged(runs, tree)
+    tree.rename(tmp_path / ".tree.old")
+    (tmp_path / ".tree.staging/open").mkdir(parents=True)
+    with pytest.raises(PrerequisiteError, match="has a submission"):
+        staged(runs, tree)
+    assert (tree / "open/ACME").is_dir()
+    assert not list(tmp_path.glob(".tree.[os]*"))
+
+
+def test_two_processes_do_not_write_one_tree(runs: Path, tmp_path: Path) -> None:
+    with (
+        alone_at(tmp_path / "tree"),
+        pytest.raises(PrerequisiteError, match="another process is writing"),
+    ):
         staged(runs, tmp_path / "tree")
-    assert "mlperf_log_accuracy.json" in str(caught.value.where)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+    assert staged(runs, tmp_path / "tree").entries
+
+
+@pytest.mark.parametrize("inside", ["tree", "runs", "password"])
+def test_source_code_that_holds_what_is_none_of_it_is_refused(
+    runs: Path, tmp_path: Path, inside: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    place = {name: tmp_path / name for name in ("tree", "runs", "password")}
+    place[inside] = source / inside
+    if inside == "runs":
+        runs.rename(place["runs"])
+    with pytest.raises(PrerequisiteError, match=f"{inside} in it, which would be submitted"):
+        staged(place["runs"], place["tree"], source=source, private=[place["password"]])
+    assert not place["tree"].exists()
 
 
 @pytest.mark.parametrize("other", ["llama3.1-8b-full-Server", "llama3.1-8b-full-Offline"])
@@ -245,6 +358,15 @@ def test_a_run_with_another_runs_log_is_left_out(runs: Path, tmp_path: Path, oth
     found = staged(runs, tmp_path / "tree")
     assert not any("whisper" in entry for entry in found.entries)
     assert any("its log is of another run" in each.why for each in found.left)
+
+
+def test_a_run_whose_figure_no_float_holds_is_left_out(runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs, "whisper-full-Offline/performance")
+    performance = RunResult.read(run).performance
+    assert performance is not None
+    rewrite(run / DETAIL, {performance.key: 10**400})
+    found = staged(runs, tmp_path / "tree")
+    assert any("many digits" in each.why for each in found.left)
 
 
 @pytest.mark.parametrize("content", [b"", b"half a line", b":::MLLOG {}\n"])

@@ -254,9 +254,11 @@ def _finish(
             continue  # the run came to nothing, and its reasons say so
         sync_folder(target.parent)
         kept.append(name)
-    runs = {"audit": AuditedRun.of(run, _present(run))}
-    if rules.speed is not None:
-        runs["performance"] = _audited(found.performance, (SUMMARY_NAME, DETAIL_NAME))
+    # Of every test, also of one that compares no speeds: it vouches for this run and no other.
+    runs = {
+        "audit": AuditedRun.of(run, _present(run)),
+        "performance": _audited(found.performance, (SUMMARY_NAME, DETAIL_NAME)),
+    }
     if needs_accuracy_run(test) and found.accuracy is not None:
         runs["accuracy"] = _audited(found.accuracy, (ACCURACY_LOG_NAME,))
     result = AuditResult(

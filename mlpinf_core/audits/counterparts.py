@@ -11,7 +11,7 @@ from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.names import lookup
 from mlpinf_core.results import RunResult
 from mlpinf_core.rules import load_round
-from mlpinf_core.runs import best, find_runs
+from mlpinf_core.runs import best, find_runs, origin_of
 from mlpinf_core.vocabulary import Mode, Scenario, Variant, Workload
 
 if TYPE_CHECKING:
@@ -83,9 +83,11 @@ def find_counterparts(request: AuditRequest, plugins: Plugins) -> tuple[Counterp
     found = []
     for workload in dict.fromkeys(run.workload for run in runs):
         own = [run for run in runs if run.workload == workload and run.ok]
-        performance = best(own)
+        # What staging takes: the best of those that an accuracy run of their backend vouches for.
+        performance = best(run for run in own if _accuracy(own, run)) or best(own)
         if performance is None:
             raise _nothing(request, f"there is no valid performance run of {workload}")
+        _check_system(request, workload, own)
         tests = _tests(request, workload, plugins)
         accuracy = _accuracy(own, performance)
         if accuracy is None and (needing := [t for t in tests if needs_accuracy_run(t)]):
@@ -116,9 +118,25 @@ def _tests(request: AuditRequest, workload: Workload, plugins: Plugins) -> tuple
     return tuple(dict.fromkeys(lookup("test", test, known) for test in request.tests))
 
 
+def _check_system(request: AuditRequest, workload: Workload, runs: list[RunResult]) -> None:
+    """An audit is made on one machine, so that it cannot vouch for another's runs."""
+    systems = sorted({origin_of(run)[0] for run in runs} - {""})
+    if len(systems) > 1:
+        raise ConfigurationError(
+            f"there are runs of {workload} on several systems: {', '.join(systems)}",
+            where=str(request.against),
+            remedy="name the folder of this system's runs with --against",
+        )
+
+
 def _accuracy(runs: list[RunResult], performance: RunResult) -> RunResult | None:
-    """The latest that passed, from the command of the performance run where there is one."""
-    passed = [r for r in runs if r.mode is Mode.ACCURACY and r.accuracy is not None]
+    """The latest that passed with the performance run's backend, of its command if there is one."""
+    backend = origin_of(performance)[1]
+    passed = [
+        r
+        for r in runs
+        if r.mode is Mode.ACCURACY and r.accuracy is not None and origin_of(r)[1] == backend
+    ]
     together = [r for r in passed if r.directory.parent == performance.directory.parent]
     return next(reversed(together or passed), None)
 

@@ -90,8 +90,8 @@ class AuditResult:
         passed: whether there is no reason against it.
         reasons: every one for which it failed, with what to change.
         checks: what was looked at.
-        runs: ``audit`` is the test's own; ``performance`` and ``accuracy`` are those it was held
-            against, where it was.
+        runs: ``audit`` is the test's own; ``performance`` is the one it vouches for, and
+            ``accuracy`` the one it was held against, where it was.
         files: what belongs into a submission's folder of the test, relative to ``directory``.
         created: when it was finished, ISO 8601 in UTC.
     """
@@ -111,13 +111,17 @@ class AuditResult:
 
         Args:
             runs: those that it has to have been held against, by mode; None means any. A run is
-                recognised by the checksums of its logs, wherever it lies now.
+                recognised by the checksums of its logs, wherever it lies now. An audit that names
+                no performance run vouches for none.
         """
         fault = _fault(self.directory, self.files)
         for mode, directory in (runs or {}).items():
             known = self.runs.get(mode.value)
-            if fault is None and known is not None:
-                fault = _fault(directory, known.files)
+            files = known.files if known is not None else ()
+            if fault is None and mode is Mode.PERFORMANCE and not files:
+                fault = "it does not say which performance run it is of; make the audit again"
+            if fault is None:
+                fault = _fault(directory, files)
         return fault
 
     def to_dict(self) -> dict[str, Any]:

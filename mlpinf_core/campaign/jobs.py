@@ -13,6 +13,7 @@ from mlpinf_core.config import dump
 from mlpinf_core.errors import ConfigurationError, LogError
 from mlpinf_core.hashing import digest
 from mlpinf_core.plan import PlannedRun, Request, make_plan
+from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.results import RunResult
 from mlpinf_core.runs import best, find_runs
 from mlpinf_core.vocabulary import Mode
@@ -130,16 +131,20 @@ def _whole(run: RunResult) -> bool:
 
 
 def evidence(job: Job, state: JobState) -> dict[str, str]:
-    """What a submission of the job would be made of: result files by checksum.
+    """What a submission of the job would be made of: results and system files by checksum.
 
     Raises:
         LogError: a file is gone.
     """
     from mlpinf_core.hashing import sha256_of
 
-    paths = [run.directory / "result.json" for run in (state.performance, state.accuracy) if run]
+    runs = [run.directory for run in (state.performance, state.accuracy) if run]
+    paths = [run / "result.json" for run in runs]
     paths += [state.audits[test].directory / "audit.json" for test in job.tests]
+    systems = [read_json(run / FILE_NAME).get("system", {}).get("file") for run in runs]
     try:
-        return {str(path.relative_to(job.folder)): sha256_of(path) for path in paths}
+        made = {str(path.relative_to(job.folder)): sha256_of(path) for path in paths}
+        files = {Path(file) for file in systems if file}
+        return made | {str(file): sha256_of(file) for file in files if file.is_file()}
     except OSError as error:
         raise LogError(f"{error.filename} cannot be read", where=str(job.folder)) from error

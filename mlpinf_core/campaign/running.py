@@ -177,9 +177,11 @@ class _Worker:
         submitting = self.campaign.submitting(self.campaign.states())
         if submitting is None:
             return ExitCode.OK
+        checked = self.campaign.notes.read("check")
+        anew = checked is not None and not checked.ok  # the tree itself was not in order
         for step in STEPS:
             note = submitting.note(step)
-            if note is not None and note.ok:
+            if note is not None and note.ok and not anew:
                 continue
             self.begin(step)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,11 +42,19 @@ class Submitting:
     evidence: Mapping[str, Mapping[str, str]]
     notes: Notes
 
-    @property
+    @functools.cached_property
     def inputs(self) -> str:
-        """Digest of everything that the submission is made from."""
-        entry = {k: str(v) for k, v in attrs.asdict(self._entry).items()}
-        return digest({"entry": entry, "round": self.campaign.round, "made": self.evidence})
+        """Digest of everything that the submission is made from, of files by what is in them."""
+        entry = self._entry
+        files = (entry.source, entry.calibration, entry.password_file)
+        return digest(
+            {
+                "entry": {k: str(v) for k, v in attrs.asdict(entry).items()},
+                "files": [None if path is None else _contents(path) for path in files],
+                "round": self.campaign.round,
+                "made": self.evidence,
+            }
+        )
 
     @property
     def tree(self) -> Path:
@@ -102,6 +111,7 @@ class Submitting:
             measurements=entry.measurements,
             source=entry.source,
             calibration=entry.calibration,
+            private=() if entry.password_file is None else (entry.password_file,),
         )
         truncate(building, self.backup, load_round(self.campaign.round).submission)
         try:
@@ -174,3 +184,23 @@ class Submitting:
         if self.campaign.submission is None:
             raise RuntimeError("the campaign has no submission")
         return self.campaign.submission
+
+
+def _contents(path: Path) -> dict[str, str]:
+    """Every file at or below a path that staging copies, by checksum; empty where there is none.
+
+    Raises:
+        PrerequisiteError: a file cannot be read.
+    """
+    found = {each.relative_to(path): each for each in (path, *sorted(path.rglob("*")))}
+    try:
+        return {
+            str(name): sha256_of(each)
+            for name, each in found.items()
+            if each.is_file() and not any(part.startswith((".", "__pyc")) for part in name.parts)
+        }
+    except OSError as error:
+        raise PrerequisiteError(
+            f"a file that is to be submitted cannot be read: {error.strerror or error}",
+            where=str(error.filename or path),
+        ) from error

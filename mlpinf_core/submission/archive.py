@@ -53,6 +53,15 @@ class Member:
         return cls(path, int(size), sha1, sha256)
 
 
+def is_plain(name: str) -> bool:
+    """Whether a path is one line of UTF-8, as the manifest writes it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python reads what is not UTF-8 as lone surrogates
+        return False
+    return name.splitlines() == [name]
+
+
 def write(tree: Path, target: Path, password: str | None) -> list[Member]:
     """Put a tree into a new archive; one tree always gives the same bytes before encryption.
 

@@ -13,7 +13,7 @@ from mlpinf_core.errors import LogError
 from mlpinf_core.hashing import digest
 from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.results import RESULT_NAME, RunResult
-from mlpinf_core.submission.layout import DETAIL
+from mlpinf_core.submission.layout import ACCURACY_LOG, ACCURACY_TEXT, DETAIL, SUMMARY
 from mlpinf_core.vocabulary import Mode
 
 if TYPE_CHECKING:
@@ -105,7 +105,17 @@ def _why_not(found: Candidate) -> str | None:
         return f"INVALID: {verdict.causes[0].message}" if verdict.causes else "INVALID"
     if not (found.system and found.created and found.computes):
         return "its run.json says too little"
+    for name in _wanted(found.result):
+        if not (found.result.directory / name).is_file():
+            return f"{name} is missing"
     return _foreign(found.result, DetailLog.read(found.result.directory / DETAIL))
+
+
+def _wanted(result: RunResult) -> tuple[str, ...]:
+    """The files of a run that a submission has."""
+    if result.mode is Mode.PERFORMANCE:
+        return SUMMARY, DETAIL, "user.conf"
+    return SUMMARY, DETAIL, ACCURACY_LOG, *((ACCURACY_TEXT,) if result.accuracy else ())
 
 
 def _foreign(result: RunResult, log: DetailLog) -> str | None:
@@ -118,10 +128,11 @@ def _foreign(result: RunResult, log: DetailLog) -> str | None:
     figures = result.performance
     if figures is None:
         return None
-    logged = log.get(figures.key)
     scale = 1e-6 if figures.unit == "ms" else 1.0
-    if isinstance(logged, int | float) and math.isclose(
-        logged * scale, figures.value, rel_tol=1e-9
-    ):
+    try:
+        logged = log.number(figures.key)
+    except LogError as error:
+        return f"its log is of another run: {error.what}"
+    if math.isclose(logged * scale, figures.value, rel_tol=1e-9):
         return None
-    return f"its log is of another run: {figures.key} is {logged!r:.40}"
+    return f"its log is of another run: {figures.key} is {logged:g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import attrs
 
 from mlpinf_core.audits.model import AuditResult, find_audits
 from mlpinf_core.results import RESULT_NAME
+from mlpinf_core.runs import merit
 from mlpinf_core.submission.candidates import Candidate, Left, read_candidate
 from mlpinf_core.vocabulary import Mode, Workload
 
@@ -61,6 +61,7 @@ def collect(roots: Iterable[Path], round_: str) -> tuple[list[Chosen], list[Left
             left.append(Left(f"{workload} on {system}", best))
             continue
         performance, accuracy = best
+        left += _beaten(candidates, performance)
         passed = _audits_of(performance, accuracy, audits, left)
         chosen.append(Chosen(workload, system, performance, accuracy, passed))
     return chosen, left
@@ -91,20 +92,19 @@ def _best(candidates: list[Candidate]) -> tuple[Candidate, Candidate] | str:
         return "there is no valid performance run"
     if not scored:
         return "there is no accuracy run with scores"
-    for run in sorted(runs, key=_merit, reverse=True):
+    for run in sorted(runs, key=lambda c: (merit(c.result), c.created), reverse=True):
         same = [c for c in scored if c.computes == run.computes]
         if same:
             return run, max(same, key=lambda c: _trust(c, run))
     return "no accuracy run has the settings of a performance run"
 
 
-def _merit(candidate: Candidate) -> tuple[float, str]:
-    """Greater is better: of latencies, the shorter."""
-    figures = candidate.result.performance
-    if figures is None or not math.isfinite(figures.value):
-        return -math.inf, candidate.created
-    value = -figures.value if figures.unit == "ms" else figures.value
-    return value, candidate.created
+def _beaten(candidates: list[Candidate], winner: Candidate) -> Iterator[Left]:
+    """The performance runs in whose place another one is submitted."""
+    for each in candidates:
+        if each.result.mode is Mode.PERFORMANCE and each is not winner:
+            taken = winner.result.directory
+            yield Left(str(each.result.directory), f"another run of it is taken: {taken}")
 
 
 def _trust(candidate: Candidate, run: Candidate) -> tuple[bool, bool, str]:

@@ -37,12 +37,14 @@ def descriptions_of(
     for key in fields:
         check_description_key(key, "--field")
     found: dict[str, Chosen] = {}
+    power: set[str] = set()
     for each in chosen:
         proper_name(each.system, "the runs' system")
         first = found.setdefault(each.system, each)
         for run in (each.performance, each.accuracy):
             _check_same(first.performance, run, each.system)
-    power = {each.system for each in found.values() if each.workload.power}
+        if each.workload.power:
+            power.add(each.system)
     return {
         name: _description(name, each, fields, round_, power=name in power)
         for name, each in found.items()

@@ -14,7 +14,7 @@ import tarfile
 import threading
 from typing import IO, TYPE_CHECKING, Final
 
-from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,28 @@ if TYPE_CHECKING:
 _CIPHER: Final = ("-aes256", "-pbkdf2")
 _SALTED: Final = b"Salted__"
 """What OpenSSL's encrypted files begin with."""
+MAX_PASSWORD_BYTES: Final = 1000
+"""OpenSSL reads the first 1,023 bytes or so of a line, and says nothing of the rest."""
 _CHUNK: Final = 1 << 20
+
+
+def check_password(password: str | None) -> None:
+    """That OpenSSL takes a password as it is: it reads one line, and not the whole of a long one.
+
+    Raises:
+        ConfigurationError: it would take another one.
+    """
+    if password is None:
+        return
+    if len(password.encode(errors="surrogateescape")) > MAX_PASSWORD_BYTES:
+        raise ConfigurationError(
+            f"the password is longer than {MAX_PASSWORD_BYTES:,} bytes",
+            remedy="OpenSSL takes no longer ones: choose a shorter one",
+        )
+    if password.splitlines() != [password]:
+        raise ConfigurationError(
+            "the password is not one line", remedy="choose one without line breaks"
+        )
 
 
 def is_encrypted(archive: Path) -> bool:

@@ -15,8 +15,8 @@ import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
 from mlpinf_core.hashing import sync_folder
-from mlpinf_core.submission.archive import Member, digests, read, write
-from mlpinf_core.submission.encryption import is_encrypted
+from mlpinf_core.submission.archive import Member, digests, is_plain, read, write
+from mlpinf_core.submission.encryption import check_password, is_encrypted
 
 
 @attrs.frozen
@@ -52,8 +52,9 @@ def pack(
         replace: let an archive that is there give way.
 
     Raises:
-        PrerequisiteError: the tree or the archive cannot be read or written, or there is no
-            OpenSSL.
+        PrerequisiteError: the tree or the archive cannot be read or written, a name is not one line
+            of UTF-8, or there is no OpenSSL.
+        ConfigurationError: OpenSSL would not take the whole password.
         IntegrityError: what was written cannot be unpacked to what was packed.
     """
     if not tree.is_dir():
@@ -68,6 +69,8 @@ def pack(
         raise PrerequisiteError(
             "the archive would be part of the tree", where=str(archive), remedy="name another place"
         )
+    check_password(password)
+    _check_names(tree)
     temporary = archive.with_name(f".{archive.name}.{os.getpid()}.tmp")
     made = [temporary]
     try:
@@ -133,6 +136,18 @@ def verify(archive: Path, *, password: str | None = None, into: Path | None = No
             remedy="make room; the archive is as it was",
         ) from error
     return Packed(archive, is_encrypted(archive), sha1, sha256, tuple(members))
+
+
+def _check_names(tree: Path) -> None:
+    """That every name fits on a line of the manifest."""
+    for path in tree.rglob("*"):
+        name = path.relative_to(tree).as_posix()
+        if not is_plain(name):
+            raise PrerequisiteError(
+                f"the name {name!a} is not one line of UTF-8, which the manifest needs",
+                where=ascii(str(tree)),
+                remedy="give it another name",
+            )
 
 
 def _beside(packed: Packed) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from mlpinf_core.errors import PrerequisiteError
-from mlpinf_core.hashing import sync_folder, sync_tree
 from mlpinf_core.rules import load_round
 from mlpinf_core.submission import documents
 from mlpinf_core.submission.candidates import Left
@@ -26,6 +24,7 @@ from mlpinf_core.submission.layout import (
     SubmitterPlace,
 )
 from mlpinf_core.submission.naming import Named, named
+from mlpinf_core.submission.whole import alone_at, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +62,7 @@ def stage(
     measurements: Mapping[str, str] | None = None,
     source: Path | None = None,
     calibration: Path | None = None,
+    private: Sequence[Path] = (),
     replace: bool = False,
 ) -> Staged:
     """Put the best valid runs into a tree.
@@ -78,47 +78,51 @@ def stage(
         measurements: what stands above the plugins, by key of the file of measurements.
         source: the folder of source code; in the open division, a note of the packages does.
         calibration: the calibration note; in the open division, one is made.
+        private: files that may not lie in the folder of source code, such as a password's.
         replace: what the submitter has in the division already gives way to this.
 
     Raises:
-        PrerequisiteError: nothing can be staged, something a submission needs is missing, or the
-            tree cannot be written. The old tree is untouched.
+        PrerequisiteError: nothing can be staged, something a submission needs is missing, the
+            source code holds what is none of it, another process is at the tree, or the tree cannot
+            be written. The old tree is untouched.
         ConfigurationError: a name, a key or a value is wrong.
     """
     rules = load_round(round)
+    output = Path(output).resolve()  # "." has no name beside which a tree could be built
     place = SubmitterPlace(output, rules.submission, division.value, submitter)
-    _check_request(place, source, calibration, replace)
-    found, left = collect(roots, rules.name)
-    chosen, more = named(found, rules, division, plugins, measurements or {})
-    left += more
-    if not chosen:
-        raise PrerequisiteError(
-            f"there is nothing to stage for {rules.name}, {division}",
-            where=", ".join(str(root) for root in roots),
-            remedy="; ".join(str(each) for each in left[:5]) or "make some runs: mlpinf run",
-        )
-    descriptions = descriptions_of(
-        [each.runs for each in chosen],
-        {**(fields or {}), "submitter": submitter, "division": division.value},
-        rules.name,
-    )
-    building = output.with_name(f".{output.name}.{os.getpid()}.staging")
+    _check_request(place, source, calibration)
+    if source is not None:
+        _check_source(source, (output, *roots, *private))
     try:
-        if output.exists():
-            shutil.copytree(output, building, symlinks=True)
-            shutil.rmtree(attrs.evolve(place, root=building).folder, ignore_errors=True)
-        there = attrs.evolve(place, root=building)
-        _write(there, chosen, descriptions, source, calibration)
-        sync_tree(building)
-        _exchange(building, output)
+        with alone_at(output) as building:
+            _check_replaced(place, replace)
+            found, left = collect(roots, rules.name)
+            chosen, more = named(found, rules, division, plugins, measurements or {})
+            left += more
+            if not chosen:
+                raise PrerequisiteError(
+                    f"there is nothing to stage for {rules.name}, {division}",
+                    where=", ".join(str(root) for root in roots),
+                    remedy="; ".join(str(each) for each in left[:5])
+                    or "make some runs: mlpinf run",
+                )
+            descriptions = descriptions_of(
+                [each.runs for each in chosen],
+                {**(fields or {}), "submitter": submitter, "division": division.value},
+                rules.name,
+            )
+            there = attrs.evolve(place, root=building)
+            if output.exists():
+                shutil.copytree(output, building, symlinks=True)
+                shutil.rmtree(there.folder, ignore_errors=True)
+            _write(there, chosen, descriptions, source, calibration)
+            exchange(building, output)
     except (OSError, shutil.Error) as error:
         raise PrerequisiteError(
             f"the tree cannot be written: {error}",
             where=str(getattr(error, "filename", None) or output),
             remedy="make room, or choose another place; the old tree is as it was",
         ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     entries = tuple(
         f"{division.value}/{submitter}/{each.runs.system}/{each.benchmark}/"
         f"{each.runs.workload.scenario}"
@@ -127,18 +131,34 @@ def stage(
     return Staged(output, entries, tuple(left))
 
 
-def _check_request(
-    place: SubmitterPlace, source: Path | None, calibration: Path | None, replace: bool
-) -> None:
-    from mlpinf_core.systems.files import proper_name
-
-    proper_name(place.submitter, "the submitter")
+def _check_replaced(place: SubmitterPlace, replace: bool) -> None:
     if place.folder.exists() and not replace:
         raise PrerequisiteError(
             f"{place.submitter} has a submission in the {place.division} division already",
             where=str(place.folder),
             remedy="choose another tree, or let it give way with --replace",
         )
+
+
+def _check_source(source: Path, private: Sequence[Path]) -> None:
+    """That nothing is submitted with the source code that is none of it."""
+    folder = source.resolve()
+    for path in private:
+        inside = path.resolve()
+        if not inside.is_relative_to(folder):
+            continue
+        if not any(part.startswith(".") for part in inside.relative_to(folder).parts):
+            raise PrerequisiteError(
+                f"the source code has {inside} in it, which would be submitted with it",
+                where=str(source),
+                remedy="name a folder that holds the source code alone",
+            )
+
+
+def _check_request(place: SubmitterPlace, source: Path | None, calibration: Path | None) -> None:
+    from mlpinf_core.systems.files import proper_name
+
+    proper_name(place.submitter, "the submitter")
     audited = place.division in place.rules.audited_divisions
     for path, option, what in (
         (source, "--source", "the source code"),
@@ -226,22 +246,6 @@ def _write_source(place: SubmitterPlace, chosen: Sequence[Named], source: Path |
         _write_text(
             folder / "README.md", f"# Source code\n\nSee [{first.name}](../{first.name}).\n"
         )
-
-
-def _exchange(building: Path, output: Path) -> None:
-    """Put the new tree where the old one was; the old one goes when the new one is there."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    old = output.with_name(f".{output.name}.{os.getpid()}.old")
-    if output.exists():
-        output.rename(old)
-    try:
-        building.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    sync_folder(output.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> None:

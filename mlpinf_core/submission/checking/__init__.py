@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.errors import PrerequisiteError, UnknownNameError
 from mlpinf_core.rules import load_round
 from mlpinf_core.submission.checking import accuracy, benchmarks, measurements, power, structure
 from mlpinf_core.submission.checking.audits import check_audits
@@ -52,7 +52,7 @@ def check(
 
     Raises:
         PrerequisiteError: there is no such folder.
-        UnknownNameError: there is no such round.
+        UnknownNameError: there is no such round, or no such submitter in the tree.
     """
     found = load_round(round)
     tree = Path(tree)
@@ -63,7 +63,11 @@ def check(
     notes = Notes(tree)
     results: list[EntryResult] = []
     _guarded(notes, tree, lambda: structure.check_names(tree, found.submission, notes))
-    for place in structure.submitters(tree, found.submission, notes):
+    places = structure.submitters(tree, found.submission, notes)
+    names = list(dict.fromkeys(place.submitter for place in places))
+    if submitter is not None and names and submitter not in names:
+        raise UnknownNameError("submitter", submitter, names)
+    for place in places:
         if submitter is not None and place.submitter != submitter:
             continue
         _guarded(notes, place.folder, partial(structure.check_submitter, place, notes))
@@ -103,7 +107,7 @@ def _check_entry(entry: Entry, backup: Path | None, notes: Notes) -> EntryResult
         if first is not None:
             value, unit = figures(first, entry, notes)
         said = _check_accuracy_run(entry, first, backup, notes)
-        check_audits(entry, notes)
+        check_audits(entry, backup, notes)
         if power.has_power(entry):
             power.check_power(first, entry, notes)
 
@@ -156,7 +160,7 @@ def _check_accuracy_run(
         if first is not None:
             check_same_writer(first, found, notes)
     whole = None if backup is None else backup / notes.relative(folder / ACCURACY_LOG)
-    accuracy.check_log(folder, entry, whole if whole and whole.is_file() else None, notes)
+    accuracy.check_log(folder, entry, whole, notes)
     accuracy.check_files(folder, entry, notes)
     return accuracy.check_text(folder, entry, notes)
 

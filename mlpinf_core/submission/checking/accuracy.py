@@ -90,7 +90,8 @@ def check_log(folder: Path, entry: Entry, whole: Path | None, notes: Notes) -> N
     Args:
         folder: of the accuracy run.
         entry: the result that it belongs to.
-        whole: the whole log outside the tree; None where it is not at hand.
+        whole: where the whole log lies outside the tree, if this one was cut; None where nobody
+            says.
         notes: takes the findings.
     """
     path = folder / ACCURACY_LOG
@@ -109,7 +110,26 @@ def check_log(folder: Path, entry: Entry, whole: Path | None, notes: Notes) -> N
     except LogError as error:
         notes.add("accuracy-log", path, error.what)
         return
-    _check_hash(folder, whole if cut else path, notes)
+    check_hash(folder, whole, notes)
+
+
+def check_hash(folder: Path, whole: Path | None, notes: Notes) -> None:
+    """The checksum in ``accuracy.txt``, held against the log where that is at hand.
+
+    Args:
+        folder: with both; what is missing is another check's finding.
+        whole: where the whole log lies outside the tree, if it was cut; None where nobody says.
+        notes: takes the findings.
+    """
+    path = folder / ACCURACY_LOG
+    if not path.is_file():
+        return
+    if not is_cut(path):
+        whole = path
+    elif whole is not None and not whole.is_file():
+        notes.add("accuracy-hash", path, f"it is cut, and the whole log is not there: {whole}")
+        whole = None
+    _compare_hash(folder, whole, notes)
 
 
 def check_files(folder: Path, entry: Entry, notes: Notes) -> None:
@@ -157,7 +177,7 @@ def _check_whole(log: AccuracyLog, entry: Entry, notes: Notes) -> None:
         notes.add("accuracy-samples", log.path, f"{twice.size:,} samples have several answers")
 
 
-def _check_hash(folder: Path, whole: Path | None, notes: Notes) -> None:
+def _compare_hash(folder: Path, whole: Path | None, notes: Notes) -> None:
     path = folder / ACCURACY_TEXT
     if not path.is_file():
         return

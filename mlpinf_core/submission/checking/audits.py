@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
+from mlpinf_core.audits.scores import compare_speed
 from mlpinf_core.submission.checking import accuracy
 from mlpinf_core.submission.checking.logs import check_any_log
 from mlpinf_core.submission.checking.notes import files_of
@@ -19,10 +21,19 @@ if TYPE_CHECKING:
 _EXACT: Final = "TEST01"
 _VERDICT: Final = "verify_accuracy.txt"
 _PASSED: Final = "TEST PASS"
+_SAME: Final = "num_perf_log_data_mismatch = 0"
+_FAILED: Final = re.compile(r"TEST FAIL|pass: False|num_perf_log_data_mismatch = 0*[1-9]")
+"""What no verdict of a test that passed says."""
 
 
-def check_audits(entry: Entry, notes: Notes) -> None:
-    """Every test that the round asks of a closed result."""
+def check_audits(entry: Entry, backup: Path | None, notes: Notes) -> None:
+    """Every test that the round asks of a closed result.
+
+    Args:
+        entry: the result.
+        backup: where the whole logs are, if they were cut; None where nobody says.
+        notes: takes the findings.
+    """
     if not entry.closed or entry.model is None:
         return
     for test in entry.model.rules.audits:
@@ -31,6 +42,8 @@ def check_audits(entry: Entry, notes: Notes) -> None:
             notes.add("audit-missing", folder, f"there is no {test}")
         else:
             _check_test(test, folder, entry, entry.model, notes)
+            whole = backup and backup / notes.relative(folder / "accuracy" / ACCURACY_LOG)
+            accuracy.check_hash(folder / "accuracy", whole, notes)
 
 
 def _check_test(test: str, folder: Path, entry: Entry, model: Model, notes: Notes) -> None:
@@ -54,6 +67,7 @@ def _check_test(test: str, folder: Path, entry: Entry, model: Model, notes: Note
     run = folder / "performance" / RUN
     if (run / DETAIL).is_file():
         _check_run(test, run, entry, notes)
+        _check_speed(test, folder, entry, notes)
 
 
 def _check_verdict(path: Path, wanted: tuple[tuple[str, ...], ...], notes: Notes) -> None:
@@ -64,15 +78,42 @@ def _check_verdict(path: Path, wanted: tuple[tuple[str, ...], ...], notes: Notes
         return
     lines = {line.strip() for line in text.splitlines()}
     for choices in wanted:
-        if not any(choice in line for choice in choices for line in lines):
+        if not lines.intersection(choices):
             notes.add("audit-failed", path, f"it does not say {' or '.join(map(repr, choices))}")
+    for line in sorted(lines):
+        if _FAILED.search(line):
+            notes.add("audit-failed", path, f"it says {line!r:.80}")
+
+
+def _check_speed(test: str, folder: Path, entry: Entry, notes: Notes) -> None:
+    """The comparison of the test's speed, made once more from the logs in the tree."""
+    audit = entry.round.audits.get(test)
+    if audit is None or audit.speed is None or entry.scenario is None:
+        return
+    logs = [run / DETAIL for run in (entry.place.performance, folder / "performance" / RUN)]
+    if not all(path.is_file() for path in logs):
+        return  # written down already
+    reference, own = (notes.detail_log(path) for path in logs)
+    if reference is None or own is None:
+        return
+    reason = compare_speed(reference, own, entry.scenario, audit).reason
+    if reason is not None:
+        notes.add("audit-failed", own.path, reason)
 
 
 def _check_comparison(folder: Path, entry: Entry, model: Model, notes: Notes) -> None:
     """The exact comparison, or where it failed that of the two accuracies."""
     path = folder / _VERDICT
     text = notes.text(path, "audit-failed") if path.is_file() else None
-    if text is None or _PASSED in {line.strip() for line in text.splitlines()}:
+    if text is None:
+        return
+    lines = {line.strip() for line in text.splitlines()}
+    if _PASSED in lines:
+        for line in sorted(lines):
+            if _FAILED.search(line):
+                notes.add("audit-failed", path, f"it says {line!r:.80}, and {_PASSED!r} as well")
+        if _SAME not in lines:
+            notes.add("audit-failed", path, f"it says {_PASSED!r}, and not {_SAME!r}")
         return
     place = folder / "accuracy"
     missing = [

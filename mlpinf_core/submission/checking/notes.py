@@ -47,17 +47,19 @@ class Notes:
         self.add(rule, path, message, remedy=remedy, severity=Severity.WARNING)
 
     def relative(self, path: Path) -> str:
-        """A path as findings name it."""
-        try:
-            return path.relative_to(self.root).as_posix() or "."
-        except ValueError:
-            return path.as_posix()
+        """A path as findings name it; what is not UTF-8 in it is escaped."""
+        if path.is_relative_to(self.root):
+            path = path.relative_to(self.root)
+        return path.as_posix().encode(errors="backslashreplace").decode() or "."
 
     # -- reading ---------------------------------------------------------------------------------
 
     def text(self, path: Path, rule: str) -> str | None:
         """A file's text; None where it cannot be read, which is written down."""
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for in vain
+                self.add("unreadable", path, "it is no regular file")
+                return None
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             self.add(rule, path, "it is not there")

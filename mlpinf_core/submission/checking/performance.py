@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.errors import LogError
@@ -66,11 +67,19 @@ def figures(log: DetailLog, entry: Entry, notes: Notes) -> tuple[float | None, s
 
 def _number(log: DetailLog, key: str, notes: Notes) -> float | None:
     value = log.get(key)
+    if _is_huge(value):
+        notes.add("log-incomplete", log.path, f"{key!r} is an integer of many digits")
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         what = "missing" if value is None else f"{value!r:.40}"
         notes.add("log-incomplete", log.path, f"{key!r} is {what}; a number is expected")
         return None
     return value
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether it is a whole number that no float holds, and so no figure of a run."""
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 def _check_verdict(log: DetailLog, notes: Notes) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpinf_core.submission.archive import is_plain
 from mlpinf_core.submission.checking.notes import files_of, folders_of, names_of
 from mlpinf_core.submission.layout import SubmitterPlace
 
@@ -75,7 +76,9 @@ def check_names(root: Path, rules: SubmissionRules, notes: Notes) -> None:
 
 
 def _check_name(path: Path, name: str, add: Callable[[str, Path, str], None]) -> None:
-    if name.startswith("."):
+    if not is_plain(name):
+        add("file-name", path, "the name is not one line of UTF-8")
+    elif name.startswith("."):
         add("file-name", path, "the name begins with a dot")
     elif " " in name:
         add("file-name", path, "the name has a space in it")

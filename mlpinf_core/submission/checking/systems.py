@@ -56,7 +56,9 @@ def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) 
     rules = round_.system_description
     words = {"status": rules.statuses, "system_type": rules.types, "division": rules.divisions}
     for key, admitted in words.items():
-        if key in data and str(data[key]).casefold() not in admitted:
+        # Categories are read off the system's type, so that it has to be the very word.
+        word = str(data.get(key)) if key == "system_type" else str(data.get(key)).casefold()
+        if key in data and word not in admitted:
             known = ", ".join(admitted)
             notes.add("system-word", path, f"{key!r} is {data[key]!r:.60}, not one of {known}")
     for key in _COUNTS:
