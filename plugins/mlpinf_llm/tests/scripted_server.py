@@ -179,6 +179,9 @@ class ScriptedServer:
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             with self._lock:
+                if self.closing.is_set():  # it was accepted while the others were killed
+                    sock.close()
+                    return
                 self._wires.append(sock)
             with sock, sock.makefile("rb") as stream:
                 while line := stream.readline():
