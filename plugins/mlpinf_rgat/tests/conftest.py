@@ -67,3 +67,12 @@ def csc(graph: Graph) -> list[CscTensors]:
     from mlpinf_rgat.store import csc_tensors
 
     return csc_tensors(graph, torch.device("cpu"))
+
+
+@pytest.fixture
+def kernels_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that were imported to be interpreted run as such, where there is no device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        monkeypatch.setenv("TRITON_INTERPRET", "1")

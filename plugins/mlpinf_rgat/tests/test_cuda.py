@@ -5,19 +5,19 @@ Without a device they are interpreted, which is slow and tells as much.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-pytest.importorskip("triton", reason="the kernels are written in Triton")
-if not (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET")):
-    pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
+with pytest.MonkeyPatch.context() as patch:
+    if not torch.cuda.is_available():
+        patch.setenv("TRITON_INTERPRET", "1")  # read when Triton and each kernel are imported
+    pytest.importorskip("triton", reason="the kernels are written in Triton")
+    from mlpinf_rgat.cuda import attending, network, scoring
+    from mlpinf_rgat.cuda.drawing import draw
 
 from mlpinf_rgat import drawing
-from mlpinf_rgat.cuda import attending, network, scoring
-from mlpinf_rgat.cuda.drawing import draw
 from mlpinf_rgat.model import Rgat
 from mlpinf_rgat.sampler import CscTensors, Sampler
 from mlpinf_rgat.store import FeatureStore, Table, csc_tensors
@@ -25,6 +25,7 @@ from mlpinf_rgat.store import FeatureStore, Table, csc_tensors
 if TYPE_CHECKING:
     from mlpinf_rgat.graph import Graph
 
+pytestmark = pytest.mark.usefixtures("kernels_interpreted")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FANOUTS = (4, 3, 2)
 
@@ -76,6 +77,7 @@ def sampled(graph: Graph) -> tuple[Any, Any]:
     return sampler.sample(papers), FeatureStore(graph, DEVICE, DEVICE, torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1 << 16, 7])
 def test_the_network_is_the_models(
     graph: Graph, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -121,3 +121,12 @@ def engine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("engine")
     engines.unpack(wheel, folder)
     return folder
+
+
+@pytest.fixture
+def kernels_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that were imported to be interpreted run as such, where there is no device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        monkeypatch.setenv("TRITON_INTERPRET", "1")

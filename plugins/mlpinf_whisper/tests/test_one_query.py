@@ -5,16 +5,16 @@ Without a CUDA device the kernel is interpreted, which is slow and tells as much
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="the kernel is written in Triton")
-if not (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET")):
-    pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
-one_query = pytest.importorskip("mlpinf_whisper.one_query")
+with pytest.MonkeyPatch.context() as patch:
+    if not torch.cuda.is_available():
+        patch.setenv("TRITON_INTERPRET", "1")  # read when Triton and the kernel are imported
+    pytest.importorskip("triton", reason="the kernel is written in Triton")
+    one_query = pytest.importorskip("mlpinf_whisper.one_query")
 
+pytestmark = pytest.mark.usefixtures("kernels_interpreted")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -29,7 +29,8 @@ def torch_backend(run: Run, samples: CaptionSamples) -> TorchBackend:
 
     Raises:
         PrerequisiteError: a CUDA device is asked for, and there is none.
-        ConfigurationError: the device does not compute in the type that is asked for.
+        ConfigurationError: the device does not compute in the type that is asked for, or FP8 not
+            beside it.
         IntegrityError: the pipeline's schedule is not the benchmark's.
     """
     import torch
@@ -127,6 +128,12 @@ def _types(settings: TorchSettings, device: str) -> tuple[str, str]:
                 where=f"backend.{name}",
                 remedy="set it to auto, float32 or bfloat16",
             )
+    if settings.fp8 and dtype != "bfloat16":
+        raise ConfigurationError(
+            f"FP8's products are summed up in bfloat16, and the UNet computes in {dtype}",
+            where="backend.fp8",
+            remedy="set backend.dtype to bfloat16, or leave backend.fp8 out",
+        )
     return dtype, vae
 
 

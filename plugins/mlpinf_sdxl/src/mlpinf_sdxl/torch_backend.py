@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,11 +120,12 @@ class TorchBackend:
         try:
             with torch.inference_mode():
                 self._set_up()
-        except RuntimeError as error:  # on CUDA a subclass of it; on a CPU only the text tells
-            if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
+        except (RuntimeError, BackendError) as error:
+            if not _of_memory(error):
                 raise
             raise BackendError(
-                f"the device's memory is too small for batches of {self.max_batch_size}: {error}",
+                f"the device's memory is too small for batches of {self.max_batch_size}: "
+                f"{error.what if isinstance(error, BackendError) else error}",
                 where="sut.max_batch_size",
                 remedy="lower sut.max_batch_size or backend.vae_batch_size",
             ) from error
@@ -315,3 +317,15 @@ class TorchBackend:
         if value is None:
             raise RuntimeError("the backend is used before it was loaded")
         return value
+
+
+_OF_MEMORY: Final = re.compile(
+    "out ?of ?memory|(not enough|insufficient) memory|(can't|cannot|failed to) allocate", re.I
+)
+"""As PyTorch's allocators, CUDA and TensorRT say it."""
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether memory was too small; elsewhere than in PyTorch on CUDA only the text tells."""
+    said = error.what if isinstance(error, BackendError) else str(error)
+    return isinstance(error, torch.OutOfMemoryError) or bool(_OF_MEMORY.search(said))

@@ -31,10 +31,11 @@ NEGATIVE: Final = "normal quality, low quality, worst quality, low res, blurry, 
 
 @attrs.frozen
 class Recipe:
-    """How long each stage goes on.
+    """How long each stage goes on: steps, but for the images drawn and the denoiser's batch.
 
-    The weights that ship were taken when 3000 of the denoiser's 6000 steps and 800 of the scorer's
-    1500 were done: they were good enough, and the machine was wanted for something else.
+    A learning rate falls over all of a stage's steps. The shipped weights were made with the
+    defaults: those of the autoencoder and the text encoders after all steps, the scorer's after
+    step 800 of 1500, and the denoiser's after step 3000 of 6000.
     """
 
     autoencoder: int = 800
