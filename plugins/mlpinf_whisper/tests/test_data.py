@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Tree
-
     from mlpinf_core.context import Run
     from mlpinf_whisper.manifest import Manifest
 
