@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,9 +159,13 @@ def test_a_link_is_not_packed(tree: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tar.gz*"))
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 4 KiB, as on a disk that is full."""
+    """No file may grow beyond 4 KiB, as on a disk that is full.
+
+    Not a fixture: the limit would still stand when pytest tells the test's outcome, and where its
+    output goes into a file, that is a file like any other.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -173,13 +178,12 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("password", [None, pytest.param(PASSWORD, marks=needs_openssl)])
 def test_a_full_disk_leaves_the_old_archive_and_nothing_half_written(
-    tree: Path, tmp_path: Path, password: str | None, request: pytest.FixtureRequest
+    tree: Path, tmp_path: Path, password: str | None
 ) -> None:
     archive = tmp_path / "ACME.tar.gz"
     archive.write_bytes(b"the old one")
     before = content(tree)
-    request.getfixturevalue("full_disk")
-    with pytest.raises(PrerequisiteError, match="cannot be written") as caught:
+    with pytest.raises(PrerequisiteError, match="cannot be written") as caught, full_disk():
         pack(tree, archive, password=password, replace=True)
     assert caught.value.remedy
     assert archive.read_bytes() == b"the old one"
