@@ -142,6 +142,12 @@ _OPTIONS = (
         help="datacenter or edge: leave out scenarios that such a system does not have.",
     ),
     click.option("--backend", metavar="NAME", help="What computes, where there is a choice."),
+    click.option(
+        "--client-workers",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Processes that speak to servers, for a backend that does: backend.client_workers.",
+    ),
     click.option("--test-run", is_flag=True, help="At least 60 s instead of the rules' 600 s."),
     click.option(
         "--min-duration", metavar="S", type=float, help="Least seconds of a performance run."
@@ -206,6 +212,7 @@ def make_request(
     high_accuracy: bool,
     category: str | None,
     backend: str | None,
+    client_workers: int | None,
     test_run: bool,
     min_duration: float | None,
     assignments: tuple[str, ...],
@@ -234,6 +241,8 @@ def make_request(
         layers.append(Layer(option, {"loadgen": {"min_duration": duration}}))
     if backend is not None:
         layers.append(Layer("--backend", {"run": {"backend": backend}}))
+    if client_workers is not None:
+        layers.append(Layer("--client-workers", {"backend": {"client_workers": client_workers}}))
     layers += [parse_assignment(text) for text in assignments]
     return Request(
         benchmarks=tuple(part for name in (*names, benchmarks or "") for part in parts(name)),

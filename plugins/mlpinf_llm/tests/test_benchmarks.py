@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from mlpinf_core import preflight
+from mlpinf_core.cli import cli
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import Request, make_plan
 from mlpinf_core.plugins import Plugins
@@ -181,3 +184,26 @@ def test_the_model_repositories_that_ask_for_a_licence_say_where_to_accept_it() 
             assert gated is not None
             assert f"https://huggingface.co/{official.checkpoint.repository}" in gated
             assert "HF_TOKEN" in gated
+
+
+def asked_for_workers(backend: str) -> Any:
+    return CliRunner().invoke(
+        cli,
+        ["config", "llama3.1-8b", "--variant", "tiny", "--scenarios", "Offline", "--json",
+         "--backend", backend, "--client-workers", "3"],
+        standalone_mode=False,
+    )  # fmt: skip
+
+
+def test_client_workers_are_those_of_the_backend_that_speaks_to_servers() -> None:
+    said = asked_for_workers("openai")
+    assert said.exception is None, said.output
+    settings = json.loads(said.stdout)["workloads"][0]["settings"]
+    (workers,) = [row for row in settings if row["key"] == "backend.client_workers"]
+    assert (workers["value"], workers["origin"]) == (3, "--client-workers")
+
+
+def test_client_workers_of_a_backend_in_process_are_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="client_workers") as caught:
+        raise asked_for_workers("ctranslate2").exception
+    assert caught.value.where == "--client-workers"
