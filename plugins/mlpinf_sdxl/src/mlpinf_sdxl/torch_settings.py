@@ -29,7 +29,7 @@ class TorchSettings:
     )
     vae_batch_size: int = setting(
         0,
-        "Images decoded at a time; 0 is all of a batch of the tiny variant and 2 of the full one.",
+        "Images decoded at a time; 0 is 2, or the batch where that is smaller.",
         unit="samples",
         validator=attrs.validators.ge(0),
     )
