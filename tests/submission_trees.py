@@ -150,8 +150,7 @@ def add_audit(run: Path, result: RunResult, test: str) -> None:
     folder = run.parent / test
     folder.mkdir()
     said = load_round(result.workload.round).submission.audits[test]
-    names = list(load_round(result.workload.round).submission.files.audits[test])
-    names.remove("accuracy/accuracy.txt") if "accuracy/accuracy.txt" in names else None
+    names = load_round(result.workload.round).audits[test].files
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name.startswith("performance/"):

@@ -243,7 +243,7 @@ def _finish(
     """Leave the test's files and, last of all, ``audit.json``."""
     run = directory / RUN_NAME
     kept = []
-    for name in dict.fromkeys((*rules.files, *findings.texts)):
+    for name in dict.fromkeys((*rules.files, *rules.optional_files, *findings.texts)):
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if name in findings.texts:

@@ -56,7 +56,6 @@ class TreeFiles:
         power_performance: of a performance run beside the others, where power was measured.
         power: of a power measurement.
         power_measurements: what the names of its settings' files begin with.
-        audits: compliance test to what has to lie in its folder, with paths relative to it.
         audit_accuracy: what has to lie in the folder ``accuracy`` of a TEST01 whose exact
             comparison failed.
     """
@@ -68,7 +67,6 @@ class TreeFiles:
     power_performance: tuple[str, ...]
     power: tuple[str, ...]
     power_measurements: tuple[str, ...]
-    audits: Mapping[str, tuple[str, ...]]
     audit_accuracy: tuple[str, ...]
 
 

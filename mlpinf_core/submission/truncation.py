@@ -85,14 +85,14 @@ def truncate(tree: Path, backup: Path, rules: SubmissionRules) -> list[Cut]:
 def _is_to_be_cut(path: Path, rules: SubmissionRules) -> bool:
     """Whether a log is one of those that are cut, and has not been yet."""
     owner = path.parent.parent.name
-    of_test = owner in rules.files.audits
+    of_test = owner in rules.audits
     return (not of_test or owner in rules.truncated_audits) and not is_cut(path)
 
 
 def _cut(path: Path, tree: Path, backup: Path, rules: SubmissionRules) -> Cut | None:
     name = path.relative_to(tree).as_posix()
     size, digest, text = path.stat().st_size, sha256_of(path), path.with_name(ACCURACY_TEXT)
-    of_test = path.parent.parent.name in rules.files.audits
+    of_test = path.parent.parent.name in rules.audits
     if not text.is_file() and not of_test:
         raise PrerequisiteError(
             "there is no accuracy.txt, which takes the log's checksum",
