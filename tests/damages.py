@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,17 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
         text = (tree / name).read_text(encoding="utf-8")
         assert old in text, (name, old)
         (tree / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    return do
+
+
+def reworded(name: str, pattern: str, new: str) -> Callable[[Path], None]:
+    """Another line for one that cannot be known beforehand."""
+
+    def do(tree: Path) -> None:
+        text, count = re.subn(pattern, new, (tree / name).read_text(encoding="utf-8"))
+        assert count == 1, (name, pattern)
+        (tree / name).write_text(text, encoding="utf-8")
 
     return do
 
@@ -285,6 +297,25 @@ DAMAGES: Final = [
         "a summary that disagrees",
         "summary",
         replaced(f"{RUN}/mlperf_log_summary.txt", "Result is : VALID", "Result is : INVALID"),
+    ),
+    Damage(
+        "a better figure in the summary",
+        "summary",
+        reworded(f"{RUN}/mlperf_log_summary.txt", r"(?m)^(Tokens per second: ).*$", r"\g<1>123456"),
+    ),
+    Damage(
+        "no figure in the summary",
+        "summary",
+        reworded(f"{RUN}/mlperf_log_summary.txt", r"(?m)^Samples per second: .*$", ""),
+    ),
+    Damage(
+        "a better latency in the summary",
+        "summary",
+        reworded(
+            f"{SERVED}/mlperf_log_summary.txt",
+            r"(?m)^(99\.00 percentile first token latency .*: ).*$",
+            r"\g<1>12",
+        ),
     ),
     Damage("no summary of accuracy", "summary", removed(f"{ACCURACY}/mlperf_log_summary.txt")),
     Damage(
