@@ -209,7 +209,6 @@ DAMAGES: Final = [
     Damage("a division that there is not", "division-unknown", folder("ajar/ACME/results")),
     Damage("a file at the root", "stray-file", written("notes.txt", "x")),
     Damage("a file in the division", "stray-file", written("closed/notes.md", "x")),
-    Damage("a file beside the benchmarks", "stray-file", written(f"{LLM}.md", "x")),
     Damage("a file among the logs", "stray-file", written(f"{RUN}/core", "x")),
     Damage("a file in the accuracy run", "stray-file", written(f"{ACCURACY}/core", "x")),
     Damage("a hidden file", "file-name", written(f"{OWNER}/src/.git", "x")),
