@@ -134,6 +134,17 @@ def field(name: str, **values: Any) -> Callable[[Path], None]:
     return do
 
 
+def added(name: str, **values: Any) -> Callable[[Path], None]:
+    """One more value in a JSON object."""
+
+    def do(tree: Path) -> None:
+        data = json.loads((tree / name).read_text(encoding="utf-8"))
+        assert not data.keys() & values.keys()
+        (tree / name).write_text(json.dumps(data | values), encoding="utf-8")
+
+    return do
+
+
 def linked(name: str) -> Callable[[Path], None]:
     return lambda tree: (tree / name).symlink_to("elsewhere")
 
@@ -238,6 +249,8 @@ DAMAGES: Final = [
     Damage("a count in words", "system-word", field(DESCRIPTION, number_of_nodes="two")),
     Damage("another submitter's", "system-owner", field(DESCRIPTION, submitter="EMCA")),
     Damage("another division's", "system-owner", field(DESCRIPTION, division="open")),
+    Damage("over a network", "network", added(DESCRIPTION, is_network="True")),
+    Damage("no network, and a word of it", "system-field", added(DESCRIPTION, is_network="No")),
     # benchmarks
     Damage("an unknown benchmark", "benchmark-unknown", moved(LLM, f"{LLM}-mine")),
     Damage("a benchmark of the other category", "category", field(DESCRIPTION, system_type="edge")),

@@ -190,7 +190,8 @@ class SystemDescriptionRules:
         required: every key that has to be there.
         meaningful: those of them that may not be empty.
         power: what is wanted beside them with a power measurement.
-        optional: what may be there as well.
+        network: what may be there as well, and is wanted of a submission over a network.
+        optional: what else may be there.
     """
 
     statuses: tuple[str, ...]
@@ -199,12 +200,13 @@ class SystemDescriptionRules:
     required: tuple[str, ...]
     meaningful: tuple[str, ...]
     power: tuple[str, ...]
+    network: tuple[str, ...]
     optional: tuple[str, ...]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that a description may have."""
-        return (*self.required, *self.power, *self.optional)
+        return (*self.required, *self.power, *self.network, *self.optional)
 
 
 @attrs.frozen
