@@ -6,15 +6,13 @@ log of more than 4 KiB becomes its first and its last 4 KiB.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.hashing import sha256_of, sync_folder, write_atomically
+from mlpinf_core.hashing import copy_atomically, sha256_of, sync_folder, write_atomically
 from mlpinf_core.submission.layout import ACCURACY_LOG, ACCURACY_TEXT
 
 if TYPE_CHECKING:
@@ -131,15 +129,8 @@ def _keep(path: Path, copy: Path, digest: str) -> None:
             )
         return
     copy.parent.mkdir(parents=True, exist_ok=True)
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(path, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(copy)
-        sync_folder(copy.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    copy_atomically(path, copy)
+    sync_folder(copy.parent)
 
 
 def _ends(path: Path, size: int, length: int) -> bytes:
