@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.options import request_options
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.inventory import Needed, require_room, sources_of_all
 from mlpinf_core.plan import Plan, Request, make_plan
