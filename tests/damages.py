@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,17 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
     return do
 
 
+def reworded(name: str, pattern: str, new: str) -> Callable[[Path], None]:
+    """Another line for one that cannot be known beforehand."""
+
+    def do(tree: Path) -> None:
+        text, count = re.subn(pattern, new, (tree / name).read_text(encoding="utf-8"))
+        assert count == 1, (name, pattern)
+        (tree / name).write_text(text, encoding="utf-8")
+
+    return do
+
+
 def cut_off(name: str, share: float) -> Callable[[Path], None]:
     def do(tree: Path) -> None:
         content = (tree / name).read_bytes()
@@ -118,6 +130,17 @@ def field(name: str, **values: Any) -> Callable[[Path], None]:
             if value is None:
                 del data[key]
         (tree / name).write_text(json.dumps(data), encoding="utf-8")
+
+    return do
+
+
+def added(name: str, **values: Any) -> Callable[[Path], None]:
+    """One more value in a JSON object."""
+
+    def do(tree: Path) -> None:
+        data = json.loads((tree / name).read_text(encoding="utf-8"))
+        assert not data.keys() & values.keys()
+        (tree / name).write_text(json.dumps(data | values), encoding="utf-8")
 
     return do
 
@@ -197,7 +220,6 @@ DAMAGES: Final = [
     Damage("a division that there is not", "division-unknown", folder("ajar/ACME/results")),
     Damage("a file at the root", "stray-file", written("notes.txt", "x")),
     Damage("a file in the division", "stray-file", written("closed/notes.md", "x")),
-    Damage("a file beside the benchmarks", "stray-file", written(f"{LLM}.md", "x")),
     Damage("a file among the logs", "stray-file", written(f"{RUN}/core", "x")),
     Damage("a file in the accuracy run", "stray-file", written(f"{ACCURACY}/core", "x")),
     Damage("a hidden file", "file-name", written(f"{OWNER}/src/.git", "x")),
@@ -227,6 +249,8 @@ DAMAGES: Final = [
     Damage("a count in words", "system-word", field(DESCRIPTION, number_of_nodes="two")),
     Damage("another submitter's", "system-owner", field(DESCRIPTION, submitter="EMCA")),
     Damage("another division's", "system-owner", field(DESCRIPTION, division="open")),
+    Damage("over a network", "network", added(DESCRIPTION, is_network="True")),
+    Damage("no network, and a word of it", "system-field", added(DESCRIPTION, is_network="No")),
     # benchmarks
     Damage("an unknown benchmark", "benchmark-unknown", moved(LLM, f"{LLM}-mine")),
     Damage("a benchmark of the other category", "category", field(DESCRIPTION, system_type="edge")),
@@ -285,6 +309,25 @@ DAMAGES: Final = [
         "a summary that disagrees",
         "summary",
         replaced(f"{RUN}/mlperf_log_summary.txt", "Result is : VALID", "Result is : INVALID"),
+    ),
+    Damage(
+        "a better figure in the summary",
+        "summary",
+        reworded(f"{RUN}/mlperf_log_summary.txt", r"(?m)^(Tokens per second: ).*$", r"\g<1>123456"),
+    ),
+    Damage(
+        "no figure in the summary",
+        "summary",
+        reworded(f"{RUN}/mlperf_log_summary.txt", r"(?m)^Samples per second: .*$", ""),
+    ),
+    Damage(
+        "a better latency in the summary",
+        "summary",
+        reworded(
+            f"{SERVED}/mlperf_log_summary.txt",
+            r"(?m)^(99\.00 percentile first token latency .*: ).*$",
+            r"\g<1>12",
+        ),
     ),
     Damage("no summary of accuracy", "summary", removed(f"{ACCURACY}/mlperf_log_summary.txt")),
     Damage(

@@ -374,13 +374,86 @@ def test_a_disk_that_is_full_ends_in_an_error_and_no_half_file(room: int, tmp_pa
     assert half_written(tmp_path) == []
 
 
-def test_notes_that_cannot_be_read_do_not_count(tmp_path: Path) -> None:
+GOOD_NOTE = {"inputs": "abc", "ok": True, "detail": "fine", "when": "2026-01-01T00:00:00+00:00"}
+BAD_NOTES = {
+    "": "cut off",
+    "{": "cut off",
+    json.dumps(GOOD_NOTE)[:-9]: "cut off",
+    "[" * 100_000: "cut off",
+    "\udcff": "cut off",
+    "[]": "is not what a campaign notes",
+    "1": "is not what a campaign notes",
+    '{"inputs": "abc"}': "is not what a campaign notes",
+    json.dumps({**GOOD_NOTE, "ok": "yes"}): "is not what a campaign notes",
+    json.dumps({**GOOD_NOTE, "detail": None}): "is not what a campaign notes",
+    json.dumps({**GOOD_NOTE, "more": 1}): "is not what a campaign notes",
+}
+
+
+def test_a_note_that_was_written_counts_and_one_that_was_not_is_no_trouble(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
+    assert (notes.read("stage"), notes.trouble("stage")) == (None, None)
     notes.write("stage", "abc", ok=True, detail="fine")
     assert notes.read("stage") is not None
-    for text in ("", "{", "[]", '{"inputs": "abc"}'):
-        (tmp_path / "stage.json").write_text(text)
-        assert notes.read("stage") is None
+    assert notes.trouble("stage") is None
+
+
+@pytest.mark.parametrize("text", BAD_NOTES, ids=range(len(BAD_NOTES)))
+def test_a_note_that_cannot_be_read_does_not_count_and_the_reason_is_said(
+    text: str, tmp_path: Path
+) -> None:
+    notes = Notes(tmp_path)
+    (tmp_path / "stage.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert notes.read("stage") is None
+    assert notes.trouble("stage") == f"{tmp_path / 'stage.json'} {said_of(text)}"
+
+
+def said_of(text: str) -> str:
+    return "is cut off, or no JSON" if BAD_NOTES[text] == "cut off" else BAD_NOTES[text]
+
+
+def test_a_note_that_may_not_be_read_does_not_count_and_the_reason_is_said(tmp_path: Path) -> None:
+    notes = Notes(tmp_path)
+    (tmp_path / "stage.json").symlink_to("stage.json")  # as unreadable for root as for anybody
+    assert notes.read("stage") is None
+    assert "cannot be read: Too many levels" in str(notes.trouble("stage"))
+
+
+def test_a_campaign_with_notes_that_cannot_be_read_says_so_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = campaign_file(tmp_path, QUICK, SUBMISSION)
+    campaign = campaign_of(path)
+    (job,) = campaign.jobs
+    notes = campaign.notes
+    notes.folder.mkdir(parents=True)
+    name = f"prepare-{job.folder.name}"
+    (notes.folder / f"{name}.json").write_text('{"inputs": "ab')
+    (notes.folder / "now.json").write_text("[" * 100_000)
+    status = status_of(campaign)
+    assert status.jobs[0].prepare == "to do"
+    assert status.jobs[0].problem == notes.trouble(name)
+    _, steps, _ = carried_out(path)
+    assert steps[0] == f"prepare {job}"
+    told = [r.getMessage() for r in caplog.records if "counts as not done" in r.getMessage()]
+    assert len(told) == 1
+    assert f"{name}.json is cut off" in told[0]
+    assert status_of(campaign_of(path)).jobs[0].prepare == "done"
+
+
+def test_a_step_whose_note_cannot_be_read_is_to_be_done_and_the_page_says_why(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "campaign"
+    shutil.copytree(finished.parent, folder)
+    campaign = campaign_of(campaign_file(folder, QUICK, SUBMISSION))
+    (campaign.notes.folder / "stage.json").write_text(json.dumps({**GOOD_NOTE, "detail": 1}))
+    (campaign.notes.folder / "pack.json").write_text("{")
+    steps = status_of(campaign).steps
+    assert steps["stage"].startswith("to do: ")
+    assert "stage.json is not what a campaign notes" in steps["stage"]
+    assert steps["check"] == "to do"
+    assert "pack.json is cut off" in steps["pack"]
 
 
 # -- the command line ----------------------------------------------------------------------------

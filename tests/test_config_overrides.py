@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpinf_core.config import overrides
 from mlpinf_core.config.layers import Typed
 from mlpinf_core.config.overrides import environment_layer, parse_assignment
 from mlpinf_core.errors import ConfigurationError
@@ -67,6 +68,57 @@ def test_variables_set_keys_whatever_their_case() -> None:
 
 def test_an_environment_without_settings_is_no_layer() -> None:
     assert environment_layer({"HOME": "/", "MLPINF_OTHER": "1"}) is None
+
+
+SLIPS = {
+    "MLPINF_LOADGEN__TARGET_QPS": "MLPINF__LOADGEN__TARGET_QPS",
+    "MLPINF_LOADGEN_TARGET_QPS": "MLPINF__LOADGEN__TARGET_QPS",
+    "mlpinf_run_backend": "MLPINF__RUN__BACKEND",
+    "MLPINF_LOADGEN__TARGET_QSP": "MLPINF__LOADGEN__TARGET_QPS",
+    "MLPINF_BACKEND_ENGINE__PATH": "MLPINF__BACKEND__ENGINE__PATH",
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_variable_with_an_underscore_too_few_is_warned_of_once_with_the_name_that_was_meant(
+    slip: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides._warn.cache_clear()
+    for _ in range(2):
+        assert environment_layer({slip: "10"}) is None
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert slip in told
+    assert f"did you mean {SLIPS[slip]}?" in told
+
+
+@pytest.mark.parametrize("slip", ["MLPINF__LOADGEN_TARGET_QPS", "mlpinf__loadgen_target_qsp"])
+def test_a_setting_whose_table_is_not_set_off_is_an_error_with_the_name_that_was_meant(
+    slip: str,
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        environment_layer({slip: "10"})
+    assert caught.value.remedy == "did you mean MLPINF__LOADGEN__TARGET_QPS?"
+    assert slip in str(caught.value.where)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MLPINF_SYSTEMS",
+        "MLPINF_DISABLE_PLUGINS",
+        "MLPINF_DEBUG",
+        "MLPINF_RUN",
+        "MLPINF_RUN_",
+        "MLPINF_RUNNER_ID",
+        "MLPINF__LOADGEN__TARGET_QPS",
+        "MLPINF___LOADGEN__TARGET_QPS",
+        "MYMLPINF_LOADGEN__TARGET_QPS",
+    ],
+)
+def test_other_variables_are_not_warned_of(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    overrides._warn.cache_clear()
+    environment_layer({name: "10"})
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

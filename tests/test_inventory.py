@@ -8,10 +8,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from mlpinf_core.artifacts import ArtifactStore
 from mlpinf_core.benchmark import Source
+from mlpinf_core.cli import cli
 from mlpinf_core.errors import ExitCode, PrerequisiteError
 from mlpinf_core.inventory import ItemState, Needed, inventory, require_room, sources_of_all
 from mlpinf_core.plugins import Plugins
@@ -212,6 +214,32 @@ def test_all_and_a_name_contradict_each_other(tmp_path: Path) -> None:
         found = command(tmp_path, verb, "null", "--all")
         assert found.returncode == ExitCode.USAGE
         assert "--all and a benchmark were both given" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "meaningless"),
+    [
+        ("fetch", ("--test-run", "--min-duration", "--output")),
+        ("prepare", ("--test-run", "--min-duration")),
+        ("build", ("--test-run", "--min-duration")),
+    ],
+)
+def test_a_command_has_no_option_that_means_nothing_to_it(
+    verb: str, meaningless: tuple[str, ...]
+) -> None:
+    def options(name: str) -> set[str]:
+        found = cli.get_command(click.Context(cli), name)
+        assert found is not None
+        return {option for each in found.params for option in each.opts}
+
+    assert options("run") - options(verb) >= set(meaningless)
+    assert {"--mode", "--backend", "--set", "--config", "--variant"} <= options(verb)
+
+
+def test_what_is_fetched_and_prepared_can_be_chosen_all_the_same(tmp_path: Path) -> None:
+    for verb in ("fetch", "prepare"):
+        found = command(tmp_path, verb, "null", "--mode", "accuracy", "--scenarios", "Offline")
+        assert found.returncode == ExitCode.OK, found.stderr
 
 
 def test_what_only_a_person_can_get_is_told_before_anything_is_prepared(

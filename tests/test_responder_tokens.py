@@ -49,6 +49,19 @@ def test_where_tokens_are_tracked_every_response_needs_its_count(
     assert loadgen.payloads(errors={NO_TOKENS: 12}) == [b""] * 12
 
 
+def test_missing_token_counts_are_one_failure_that_says_so_however_many_queries_lack_them(
+    loadgen: IssuingLoadGen,
+) -> None:
+    responder = Responder(token_latencies=True)
+    slots = responder.open(loadgen.issue(12, tokens=True))
+    for some in (slots[:4], slots[4:5], slots[5:]):
+        responder.complete(some, Outputs(np.arange(len(some))))
+    ((failure, count),) = responder.failures().items()
+    assert (failure.code, count) == ("tokens", 12)
+    assert failure.message == "the backend returned no token counts"
+    assert loadgen.payloads(errors={NO_TOKENS: 12}) == [b""] * 12
+
+
 @FEW_AND_MANY
 def test_token_counts_are_told_and_summed(loadgen: IssuingLoadGen, count: int) -> None:
     responder = Responder(token_latencies=True)
@@ -170,6 +183,36 @@ def test_a_first_token_that_was_not_told_is_the_answers_first(
     slots = responder.open(loadgen.issue(count, first_tokens=True))
     responder.complete(slots, token_outputs(count))
     assert told[-count:] == [np.int32(100 + n).tobytes() for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [np.arange(3), np.arange(8).reshape(4, 2), np.int32(1), ["a"] * 4, [None] * 4, [[1], [2, 3]]],
+    ids=str,
+)
+def test_first_tokens_that_are_not_one_a_sample_are_one_clear_failure(
+    tokens: Any, loadgen: IssuingLoadGen
+) -> None:
+    responder = Responder(token_latencies=True, first_tokens=True, dtype="int32")
+    slots = responder.open(loadgen.issue(8, first_tokens=True))
+    for some in (slots[:4], slots[4:]):
+        responder.first_token(some, tokens)
+    responder.complete(slots, token_outputs(8))
+    ((failure, count),) = responder.failures().items()
+    assert (failure.code, count) == ("tokens", 8)
+    assert "first tokens" in failure.message
+    assert firsts(loadgen) == list(range(8))
+    assert loadgen.errors() == {}
+
+
+def test_first_tokens_that_are_objects_are_never_told_by_their_addresses(
+    loadgen: IssuingLoadGen,
+) -> None:
+    responder = Responder(token_latencies=True, first_tokens=True)
+    slots = responder.open(loadgen.issue(2, first_tokens=True))
+    responder.first_token(slots, np.array([1, 2], dtype=object))
+    responder.complete(slots, token_outputs(2))
+    assert codes(responder) == {"tokens": 2}
 
 
 @pytest.mark.parametrize("count", [2, 300])

@@ -235,6 +235,18 @@ def test_a_run_takes_ten_minutes_and_early_stopping_decides_how_many_queries() -
     assert v51.defaults.min_queries[Scenario.SINGLE_STREAM] == 64
 
 
+@pytest.mark.parametrize("name", ROUNDS)
+def test_what_a_test_leaves_is_what_a_submission_of_it_needs(name: str) -> None:
+    found = load_round(name)
+    assert set(found.audits) == set(found.submission.audits)
+    text = resources.files("mlpinf_core.rules").joinpath(f"{name}.toml").read_text("utf-8")
+    for test, rules in found.audits.items():
+        more = {"accuracy/accuracy.txt"} if test == "TEST01" else set()
+        assert set(found.audit_files(test)) == {*rules.files, *more}
+    assert "audits" not in tomllib.loads(text)["submission"]["files"]
+    assert found.audit_files("TEST06") == ("verify_accuracy.txt",)
+
+
 def test_a_benchmark_outside_the_rounds_gets_the_rounds_defaults() -> None:
     own = BenchmarkRules(
         loadgen_name="mine",

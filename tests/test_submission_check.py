@@ -110,6 +110,53 @@ def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:
     assert "seeds" in check(good_tree, round="v6.0").rules()
 
 
+# -- over a network --------------------------------------------------------------------------------
+
+
+def described(good_tree: Path, place: Path, **values: object) -> list[tuple[str, str]]:
+    """Rule and message of every finding, with more in the description."""
+    tree = copy_of(good_tree, place)
+    path = tree / f"closed/{SUBMITTER}/systems/{SYSTEM}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return [(finding.rule, finding.message) for finding in check(tree, round="v6.1").errors()]
+
+
+@pytest.mark.parametrize(
+    "said", ["True", "true", "TRUE ", "yes", "1", "on", "maybe", True, 1, 2.5, ["false"], {"a": 1}]
+)
+def test_whatever_does_not_deny_a_network_is_one_clear_error(
+    said: object, good_tree: Path, tmp_path: Path
+) -> None:
+    assert described(good_tree, tmp_path, is_network=said) == [
+        ("network", f"'is_network' is {said!r}")
+    ]
+
+
+@pytest.mark.parametrize("said", ["false", "No", " 0", "N/A"])
+def test_a_denied_network_is_accepted_with_every_key_that_is_then_asked(
+    said: str, good_tree: Path, tmp_path: Path
+) -> None:
+    asked = dict.fromkeys(load_round("v6.1").system_description.network, "N/A")
+    assert described(good_tree, tmp_path / "all", **(asked | {"is_network": said})) == []
+    ((rule, message),) = described(good_tree, tmp_path / "alone", is_network=said)
+    assert rule == "system-field"
+    assert "'network_type' is asked" in message
+
+
+def test_no_network_that_is_no_text_stops_the_official_checker_and_is_named(
+    good_tree: Path, tmp_path: Path
+) -> None:
+    ((rule, message),) = described(good_tree, tmp_path, is_network=False)
+    assert (rule, "a text is expected" in message) == ("system-field", True)
+
+
+@pytest.mark.parametrize("said", ["", None])
+def test_nothing_said_of_a_network_is_fine(
+    said: str | None, good_tree: Path, tmp_path: Path
+) -> None:
+    assert not [rule for rule, _ in described(good_tree, tmp_path, is_network=said)]
+
+
 # -- the open division -----------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ def test_each_kind_of_damage_is_caught_by_its_rule(
 
 def test_there_are_sixty_kinds_of_damage_and_every_rule_has_one() -> None:
     assert len({damage.name for damage in DAMAGES}) == len(DAMAGES) >= 60
-    tested_elsewhere = {"unreadable", "samples-per-query", "images"}
+    tested_elsewhere = {"stray-folder", "unreadable", "samples-per-query", "images"}
     assert {damage.rule for damage in DAMAGES} | tested_elsewhere == set(rules())
 
 

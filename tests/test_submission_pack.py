@@ -66,6 +66,34 @@ def test_one_tree_gives_one_archive(tree: Path, tmp_path: Path) -> None:
     assert pack(tree, tmp_path / "b.tar.gz").sha256 == first.sha256
 
 
+def test_modes_are_the_same_whoever_packs_and_whatever_the_files_have(
+    tree: Path, tmp_path: Path
+) -> None:
+    first = pack(tree, tmp_path / "a.tar.gz")
+    for path, mode in zip(sorted(tree.rglob("*")), [0o700, 0o777, 0o750, 0o711] * 9, strict=False):
+        path.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        second = pack(tree, tmp_path / "b.tar.gz")
+    finally:
+        os.umask(before)
+    with tarfile.open(second.archive) as tar:
+        modes = {(member.isdir(), oct(member.mode)) for member in tar}
+        owners = {(member.uid, member.gid, member.uname, member.gname) for member in tar}
+    assert modes == {(True, "0o755"), (False, "0o644")}
+    assert owners == {(0, 0, "", "")}
+    assert second.sha256 == first.sha256
+
+
+def test_two_names_of_one_file_are_packed_as_two_files(tree: Path, tmp_path: Path) -> None:
+    log = next(tree.rglob("log.txt"))
+    shutil.copyfile(log, log.with_name("copy.txt"))
+    copied = pack(tree, tmp_path / "a.tar.gz")
+    log.with_name("copy.txt").unlink()
+    os.link(log, log.with_name("copy.txt"))
+    assert pack(tree, tmp_path / "b.tar.gz").sha256 == copied.sha256
+
+
 @pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "\udce9"])
 def test_a_name_that_the_manifest_cannot_hold_is_refused(
     tree: Path, tmp_path: Path, name: str

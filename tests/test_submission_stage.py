@@ -178,6 +178,32 @@ def test_two_audits_keep_their_files_apart(good_tree: Path) -> None:
     ]
 
 
+def test_audits_are_found_as_deep_as_runs_are(runs: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "a/machine/of/the/lab/and/its"
+    deep.mkdir(parents=True)
+    shutil.move(runs, deep / "runs")
+    found = staged(tmp_path / "a", tmp_path / "tree")
+    assert len(found.entries) == 3
+    tests = {path.name for path in (tmp_path / "tree").rglob("TEST*")}
+    assert tests == {"TEST01", "TEST06"}
+
+
+def test_an_audit_below_two_roots_is_told_of_once(runs: Path, tmp_path: Path) -> None:
+    for audit in runs.rglob("audit.json"):
+        edit(audit, passed=False)
+    arguments: dict[str, Any] = {"round": "v6.1", "division": Division.OPEN, "fields": FIELDS}
+    roots = [runs, *runs.iterdir()]
+    found = stage(
+        roots,
+        tmp_path / "tree",
+        plugins=Plugins.from_environment(),
+        submitter=SUBMITTER,
+        **arguments,
+    )
+    told = [str(left) for left in found.left if "TEST" in str(left)]
+    assert len(told) == len(set(told)) == 3
+
+
 def test_an_audit_of_another_run_is_left_out(runs: Path, tmp_path: Path) -> None:
     (folder,) = runs.glob("*/whisper-*/TEST01")
     audit = AuditResult.read(folder)

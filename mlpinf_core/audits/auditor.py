@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,10 @@ from mlpinf_core.errors import (
     LogError,
     MlpinfError,
     PluginError,
+    PrerequisiteError,
     RunError,
 )
-from mlpinf_core.hashing import sync_folder, write_atomically
+from mlpinf_core.hashing import copy_atomically, sync_folder, write_atomically
 from mlpinf_core.logs.detail import DetailLog
 from mlpinf_core.outcomes import ACCURACY_LOG_NAME, DETAIL_NAME, SUMMARY_NAME, cause_of, trouble_of
 from mlpinf_core.plan import Request, make_plan
@@ -198,6 +198,8 @@ class _Auditor(Runner):
                     lambda reference, log: self._rescored(planned, config, reference, log, run),
                     judging.text,
                 )
+            except PrerequisiteError:
+                raise  # a full disk says nothing of the answers
             except MlpinfError as error:
                 findings.reasons.append(cause_of(error))
         if audit.speed is not None:
@@ -243,13 +245,13 @@ def _finish(
     """Leave the test's files and, last of all, ``audit.json``."""
     run = directory / RUN_NAME
     kept = []
-    for name in dict.fromkeys((*rules.files, *findings.texts)):
+    for name in dict.fromkeys((*rules.files, *rules.optional_files, *findings.texts)):
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if name in findings.texts:
             write_atomically(target, findings.texts[name].encode())
         elif (source := run / PurePosixPath(name).name).is_file():
-            shutil.copyfile(source, target)
+            copy_atomically(source, target)
         else:
             continue  # the run came to nothing, and its reasons say so
         sync_folder(target.parent)

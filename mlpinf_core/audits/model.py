@@ -184,14 +184,14 @@ def find_audits(root: Path) -> Iterator[AuditResult]:
     """Every audit at or below a directory, in the order of their directories; skips damaged ones.
 
     Args:
-        root: an audit, a workload's directory, a session, or what was given to ``--output``.
+        root: an audit, a workload's directory, a session, what was given to ``--output``, or
+            anything that holds such.
     """
-    for depth in ("", "*/", "*/*/", "*/*/*/"):
-        for path in sorted(root.glob(depth + FILE_NAME)):
-            try:
-                yield AuditResult.read(path.parent)
-            except LogError:
-                continue
+    for path in sorted(root.rglob(FILE_NAME)):
+        try:
+            yield AuditResult.read(path.parent)
+        except LogError:
+            continue
 
 
 def records_of(directory: Path, names: Iterable[str]) -> tuple[FileRecord, ...]:

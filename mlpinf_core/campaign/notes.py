@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from attrs.validators import instance_of
 
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.hashing import write_atomically
@@ -30,10 +31,10 @@ class Note:
         when: ISO 8601 in UTC.
     """
 
-    inputs: str
-    ok: bool
-    detail: str
-    when: str
+    inputs: str = attrs.field(validator=instance_of(str))
+    ok: bool = attrs.field(validator=instance_of(bool))
+    detail: str = attrs.field(validator=instance_of(str))
+    when: str = attrs.field(validator=instance_of(str))
 
 
 @attrs.frozen
@@ -48,10 +49,13 @@ class Notes:
 
     def read(self, step: str) -> Note | None:
         """The note of a step; None where there is none that can be read."""
-        try:
-            return Note(**json.loads((self.folder / f"{step}.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
+        found = self._find(step)
+        return found if isinstance(found, Note) else None
+
+    def trouble(self, step: str) -> str | None:
+        """Why the note of a step does not count though it is there; None where that is not so."""
+        found = self._find(step)
+        return found if isinstance(found, str) else None
 
     def write(self, step: str, inputs: str, *, ok: bool, detail: str) -> None:
         """Note a step, whole or not at all."""
@@ -66,7 +70,7 @@ class Notes:
         """What is being done; None where no process is at it."""
         from filelock import FileLock, Timeout
 
-        if not self._lock.exists():
+        if not os.path.exists(self._lock):  # noqa: PTH110 - Path.exists() raises where it may not look
             return None
         try:
             with FileLock(self._lock, timeout=0):
@@ -75,7 +79,7 @@ class Notes:
             pass
         try:
             now = json.loads((self.folder / "now.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return now if isinstance(now, dict) else {}
 
@@ -110,6 +114,20 @@ class Notes:
     @property
     def _lock(self) -> Path:
         return self.folder / ".lock"
+
+    def _find(self, step: str) -> Note | str | None:
+        """A note, or why it is none, or that there is nothing."""
+        path = self.folder / f"{step}.json"
+        try:
+            return Note(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror or error}"
+        except (ValueError, RecursionError):
+            return f"{path} is cut off, or no JSON"
+        except TypeError:
+            return f"{path} is not what a campaign notes"
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         try:

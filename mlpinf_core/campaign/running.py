@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlpinf_core.campaign.jobs import JobState
     from mlpinf_core.plan import Plan
     from mlpinf_core.reporting import Reporter
+
+log = logging.getLogger(__name__)
 
 _GRAVEST = (ExitCode.FAILED, ExitCode.USAGE, ExitCode.INVALID, ExitCode.ACCURACY, ExitCode.OK)
 
@@ -126,8 +129,11 @@ class _Worker:
             return error.exit_code
         return code
 
-    def begin(self, step: str) -> None:
-        """Tell what is done now."""
+    def begin(self, step: str, note: str | None = None) -> None:
+        """Tell what is done now, and where it was noted before why that does not count."""
+        trouble = self.campaign.notes.trouble(note) if note is not None else None
+        if trouble is not None:
+            log.warning("%s counts as not done: %s", step, trouble)
         self.campaign.notes.now(step)
         self.listener(step)
 
@@ -137,7 +143,7 @@ class _Worker:
         note = notes.read(name)
         if not state_of(job).missing_modes or (note is not None and note.ok):
             return ExitCode.OK
-        self.begin(step)
+        self.begin(step, name)
         prepare(self._plan(job), self.campaign.plugins, **self.options)
         notes.write(name, job.folder.name, ok=True, detail="prepared")
         return ExitCode.OK
@@ -183,7 +189,7 @@ class _Worker:
             note = submitting.note(step)
             if note is not None and note.ok and not anew:
                 continue
-            self.begin(step)
+            self.begin(step, step)
             try:
                 code = submitting.carry_out(step, self.campaign.plugins)
             except MlpinfError as error:

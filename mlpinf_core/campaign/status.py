@@ -87,6 +87,8 @@ def _job(campaign: Campaign, job: Job, state: JobState) -> JobStatus:
     else:
         prepare = "to do" if prepared is None else "failed"
     problems = [prepared.detail] if prepared is not None and prepare == "failed" else []
+    if prepare == "to do" and (trouble := campaign.notes.trouble(f"prepare-{job.folder.name}")):
+        problems.append(trouble)
     cells = {}
     for mode, run in ((Mode.PERFORMANCE, state.performance), (Mode.ACCURACY, state.accuracy)):
         cells[mode] = _figure(run) if run is not None else "to do"
@@ -135,9 +137,11 @@ def _steps(campaign: Campaign, states: dict[str, JobState]) -> dict[str, str]:
     for step in STEPS:
         note = submitting.note(step)
         if note is None:
-            failed = campaign.notes.read(step)
+            failed, trouble = campaign.notes.read(step), campaign.notes.trouble(step)
             late = failed is not None and not failed.ok and not failed.inputs
-            found[step] = f"failed: {failed.detail}" if late and failed else "to do"
+            found[step] = f"to do: {trouble}" if trouble else "to do"
+            if failed is not None and late:
+                found[step] = f"failed: {failed.detail}"
         else:
             found[step] = f"{'done' if note.ok else 'failed'}: {note.detail}"
     return found

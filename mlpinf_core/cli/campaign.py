@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mlpinf_core.campaign.file import DEFAULT_FILE, read_campaign
-from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
+from mlpinf_core.cli.console import print_json, readers_may_leave, set_up_logging
 from mlpinf_core.cli.groups import NamedGroup
 from mlpinf_core.cli.options import json_option
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ExitCode
 from mlpinf_core.plugins import Plugins
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.options import request_options
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.config import dump
 from mlpinf_core.config.schema import LoadGenSettings, RunSettings, SutSettings
 from mlpinf_core.plan import Request, make_plan

@@ -1,4 +1,4 @@
-"""What the commands print: tables, errors, JSON. Everything that prints goes through here."""
+"""What the commands print: errors, JSON, and the console that tables are printed to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlpinf_core.errors import ExitCode, MlpinfError
 from mlpinf_core.record import finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from rich.console import Console
 
@@ -50,30 +50,6 @@ def readers_may_leave() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
-) -> None:
-    """A table on standard output; None is an empty cell."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell), _style(cell)) for cell in row))
-    console().print(table)
-
-
-def _style(cell: object) -> str:
-    """Verdicts are seen at a glance."""
-    good = {"VALID", "passed", "ok", "loaded"}
-    bad = {"INVALID", "failed", "FAILED", "bug", "import error", "missing dependency", "duplicate"}
-    text = str(cell)
-    return "bold green" if text in good else "bold red" if text in bad else ""
 
 
 def print_error_json(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.options import (
     complete_system,
     json_option,
@@ -16,6 +16,7 @@ from mlpinf_core.cli.options import (
     round_option,
     system_directories,
 )
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ConfigurationError, ExitCode, PrerequisiteError
 from mlpinf_core.rules import DEFAULT_ROUND
 from mlpinf_core.systems.recording import host_of

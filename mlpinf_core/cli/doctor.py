@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.options import json_option, machine_option, round_option
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ExitCode
 from mlpinf_core.preflight import CheckState
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.plugins import Plugins, PluginState
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -103,7 +103,35 @@ system_directories = click.option(
 )
 
 
-_OPTIONS = (
+_Option: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
+
+_OF_MEASURING: Final[tuple[_Option, ...]] = (
+    click.option(
+        "--client-workers",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Processes that speak to servers, for a backend that does: backend.client_workers.",
+    ),
+    click.option("--test-run", is_flag=True, help="At least 60 s instead of the rules' 600 s."),
+    click.option(
+        "--min-duration", metavar="S", type=float, help="Least seconds of a performance run."
+    ),
+)
+"""What means nothing where no test is run."""
+
+_OF_OUTPUT: Final[tuple[_Option, ...]] = (
+    click.option(
+        "--output",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_OUTPUT,
+        show_default=True,
+        help="Where run directories are made.",
+    ),
+)
+"""What means nothing where no run directory is made."""
+
+_OPTIONS: Final[tuple[_Option, ...]] = (
     click.argument("names", nargs=-1, metavar="[BENCHMARK]...", shell_complete=complete_benchmark),
     click.option(
         "--benchmarks", metavar="A,B", help="Benchmarks, comma-separated; the same as arguments."
@@ -142,16 +170,7 @@ _OPTIONS = (
         help="datacenter or edge: leave out scenarios that such a system does not have.",
     ),
     click.option("--backend", metavar="NAME", help="What computes, where there is a choice."),
-    click.option(
-        "--client-workers",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="Processes that speak to servers, for a backend that does: backend.client_workers.",
-    ),
-    click.option("--test-run", is_flag=True, help="At least 60 s instead of the rules' 600 s."),
-    click.option(
-        "--min-duration", metavar="S", type=float, help="Least seconds of a performance run."
-    ),
+    *_OF_MEASURING,
     click.option(
         "--set",
         "assignments",
@@ -175,27 +194,35 @@ _OPTIONS = (
         "[default: $SYSTEM_NAME, or what is recognised]",
     ),
     system_directories,
-    click.option(
-        "--output",
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        default=DEFAULT_OUTPUT,
-        show_default=True,
-        help="Where run directories are made.",
-    ),
+    *_OF_OUTPUT,
 )
 
 
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say what to run; it gets a ``request``."""
+    return _with(command, _OPTIONS)
 
+
+def preparing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that runs no test."""
+    return _with(command, [each for each in _OPTIONS if each not in _OF_MEASURING])
+
+
+def fetching_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that makes no run directory either."""
+    others = (*_OF_MEASURING, *_OF_OUTPUT)
+    return _with(command, [each for each in _OPTIONS if each not in others])
+
+
+def _with(command: Callable[..., Any], options: Sequence[_Option]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_request(**given: Any) -> Any:
-        own = {name: given.pop(name) for name in inspect.signature(make_request).parameters}
+        names = inspect.signature(make_request).parameters.keys() & given.keys()
+        own = {name: given.pop(name) for name in names}
         return command(request=make_request(**own), **given)
 
     wrapped: Callable[..., Any] = with_request
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
 
@@ -212,14 +239,14 @@ def make_request(
     high_accuracy: bool,
     category: str | None,
     backend: str | None,
-    client_workers: int | None,
-    test_run: bool,
-    min_duration: float | None,
+    client_workers: int | None = None,
+    test_run: bool = False,
+    min_duration: float | None = None,
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
     system: str | None,
     system_dirs: tuple[Path, ...],
-    output: Path,
+    output: Path = DEFAULT_OUTPUT,
 ) -> Request:
     """The request that a command line makes.
 

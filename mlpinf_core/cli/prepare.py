@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
-from mlpinf_core.cli.options import request_options
+from mlpinf_core.cli.console import print_json, set_up_logging
+from mlpinf_core.cli.options import fetching_options, preparing_options
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.inventory import Needed, require_room, sources_of_all
 from mlpinf_core.plan import Plan, Request, make_plan
@@ -32,7 +33,7 @@ _all_option = click.option(
     "  mlpinf fetch --all --variant tiny\n"
     "  mlpinf fetch llama3.1-8b --variant tiny --status",
 )
-@request_options
+@fetching_options
 @_all_option
 @click.option(
     "--status", is_flag=True, help="Show what is there and what is missing; fetch nothing."
@@ -139,7 +140,7 @@ def _print_status(needed: Sequence[Needed], scratch: Scratch) -> None:
     "  mlpinf prepare llama3.1-8b --variant tiny\n"
     "  mlpinf prepare --all --variant tiny",
 )
-@request_options
+@preparing_options
 @_all_option
 @click.pass_obj
 def prepare_command(verbose: int, request: Request, every: bool) -> None:
@@ -157,7 +158,7 @@ def prepare_command(verbose: int, request: Request, every: bool) -> None:
     "  mlpinf build sdxl --variant tiny --backend tensorrt --set backend.target=8.9\n"
     "  mlpinf build sdxl --backend tensorrt --scenarios Offline,Server",
 )
-@request_options
+@preparing_options
 @click.pass_obj
 def build_command(verbose: int, request: Request) -> None:
     """Build the engines of benchmarks, and say which were built and which were there.

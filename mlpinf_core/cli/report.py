@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlpinf_core.cli.console import print_table
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ExitCode
 from mlpinf_core.vocabulary import Mode
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
+from mlpinf_core.cli.console import print_json, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import request_options
 from mlpinf_core.cli.serve import (
     Wanted,
@@ -17,6 +17,7 @@ from mlpinf_core.cli.serve import (
     server_options,
     with_servers,
 )
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ConfigurationError, ExitCode, InterruptedRunError
 from mlpinf_core.plan import Plan, PlannedRun, Request, make_plan
 from mlpinf_core.plugins import Plugins

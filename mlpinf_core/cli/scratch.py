@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
+from mlpinf_core.cli.console import print_json, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import json_option
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ExitCode
 from mlpinf_core.inventory import Item, ItemState, inventory
 from mlpinf_core.plugins import Plugins

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from mlpinf_core.cli.console import print_table, set_up_logging
+from mlpinf_core.cli.console import set_up_logging
 from mlpinf_core.cli.report import headline
 from mlpinf_core.cli.run import show_results
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.plan import DEFAULT_OUTPUT
 from mlpinf_core.record import FILE_NAME

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, readers_may_leave, set_up_logging
+from mlpinf_core.cli.console import print_json, readers_may_leave, set_up_logging
 from mlpinf_core.cli.options import json_option, round_option
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from mlpinf_core.cli.console import print_json, print_table, set_up_logging
+from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.describe import add_command, describe_command
 from mlpinf_core.cli.groups import NamedGroup
 from mlpinf_core.cli.options import (
@@ -18,6 +18,7 @@ from mlpinf_core.cli.options import (
     machine_option,
     system_directories,
 )
+from mlpinf_core.cli.tables import print_table
 from mlpinf_core.systems.matching import shown
 from mlpinf_core.systems.recording import RememberingHost, host_of
 

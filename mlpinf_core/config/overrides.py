@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
+
 from mlpinf_core.config.layers import Layer, Typed, from_toml, merge
-from mlpinf_core.config.schema import TABLES
+from mlpinf_core.config.schema import TABLES, Config
 from mlpinf_core.errors import ConfigurationError, UnknownNameError
-from mlpinf_core.names import lookup
+from mlpinf_core.names import lookup, nearest
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "MLPINF__"
 """What the environment variables that are settings begin with."""
+_SLIP: Final = re.compile(rf"MLPINF_+({'|'.join(TABLES)})_+(\w*[^\W_])", re.IGNORECASE)
+"""A name with any number of underscores about a table."""
 
 
 def parse_assignment(text: str) -> Layer:
@@ -35,19 +44,43 @@ def parse_assignment(text: str) -> Layer:
 def environment_layer(environ: Mapping[str, str]) -> Layer | None:
     """The settings in the environment: ``MLPINF__LOADGEN__TARGET_QPS=10``; None without any.
 
-    Names are case-blind and become lower case; ``__`` separates a table from its key.
+    Names are case-blind and become lower case; ``__`` separates a table from its key. A variable
+    that would be a setting with other underscores is warned of, once.
 
     Raises:
         ConfigurationError: a variable names no key, or a table that is unknown.
     """
     layers = []
     for name in sorted(environ):
+        meant = _meant(name)
         if not name.upper().startswith(PREFIX):
+            if meant is not None:
+                _warn(name, meant)
             continue
         where = f"environment variable {name}"
         path = name[len(PREFIX) :].lower().split("__")
+        if len(path) == 1 and meant is not None:
+            raise UnknownNameError(
+                "table", path[0], TABLES, where=where, remedy=f"did you mean {meant}?"
+            )
         layers.append(Layer(where, _nest(path, _value(environ[name].strip()), where)))
     return Layer("environment", merge(layers)[0]) if layers else None
+
+
+def _meant(name: str) -> str | None:
+    """The variable that was meant by one with too few underscores; None where it is none such."""
+    found = _SLIP.fullmatch(name)
+    if found is None:
+        return None
+    table, key = found[1].lower(), found[2].lower()
+    settings = getattr(Config(), table)  # None for what a plugin declares
+    known = [] if settings is None else list(attrs.fields_dict(type(settings)))
+    return f"{PREFIX}{table}__{nearest(key, known) or key}".upper()
+
+
+@functools.cache
+def _warn(name: str, meant: str) -> None:
+    log.warning("the environment variable %s sets nothing; did you mean %s?", name, meant)
 
 
 def _path(key: str, where: str) -> list[str]:

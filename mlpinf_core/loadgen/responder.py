@@ -37,6 +37,10 @@ _SMALL: Final = 8
 
 _EMPTY: Final = Answers()
 
+_NO_FIRST_TOKENS: Final = Failure(
+    "tokens", "the first tokens that were told are not one number for each sample"
+)
+
 
 @attrs.frozen
 class Progress:
@@ -110,7 +114,8 @@ class Responder:
         Args:
             slots: which.
             tokens: what they are, [n] of the responses' dtype, in the same order: TEST06 compares
-                them with the answers, and fails without.
+                them with the answers, and fails without. Where they are not one a sample, it is a
+                failure, and the samples are told without.
         """
         if not self._first_tokens:
             return
@@ -118,6 +123,8 @@ class Responder:
         if some is None:
             return
         told = None if tokens is None else _tokens(tokens, len(some), self._dtype)
+        if tokens is not None and told is None:
+            self._note(_NO_FIRST_TOKENS, len(some))
         with self._lock:
             # LoadGen is told under the lock, so that no completion is told before it. It keeps a
             # log for each thread, though: one thread should tell both of a sample.
@@ -355,4 +362,5 @@ def _tokens(
         found = np.ascontiguousarray(tokens, dtype=dtype)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if found.shape == (count,) else None
+    fits = found.shape == (count,) and not found.dtype.hasobject
+    return found if fits else None

@@ -140,7 +140,8 @@ class AuditRules:
     Attributes:
         config: what LoadGen is told in audit.config: a scenario, or ``*`` for each, to key to
             value. Booleans are 0 and 1, durations in ms.
-        files: what the test leaves for a submission, relative to its folder.
+        files: what the test leaves, and a submission has to have, relative to its folder.
+        optional_files: what it leaves besides, and a submission may have.
         must_be_valid: whether LoadGen has to call the test's own run VALID.
         speed: how its score is compared; None where it is not.
         speed_margin: per cent by which the score may differ (``same``), or by which it may
@@ -156,6 +157,7 @@ class AuditRules:
     speed_margin: float = 0.0
     relaxed_margin: float = 0.0
     relaxed_up_to: Mapping[Scenario, float] = attrs.field(factory=_no_entries)
+    optional_files: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -188,7 +190,8 @@ class SystemDescriptionRules:
         required: every key that has to be there.
         meaningful: those of them that may not be empty.
         power: what is wanted beside them with a power measurement.
-        optional: what may be there as well.
+        network: what may be there as well, and is wanted of a submission over a network.
+        optional: what else may be there.
     """
 
     statuses: tuple[str, ...]
@@ -197,12 +200,13 @@ class SystemDescriptionRules:
     required: tuple[str, ...]
     meaningful: tuple[str, ...]
     power: tuple[str, ...]
+    network: tuple[str, ...]
     optional: tuple[str, ...]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that a description may have."""
-        return (*self.required, *self.power, *self.optional)
+        return (*self.required, *self.power, *self.network, *self.optional)
 
 
 @attrs.frozen
@@ -245,6 +249,14 @@ class Round:
             UnknownNameError: it brings none, and the round does not have it.
         """
         return self.benchmark(name) if own is None else self.complete(own)
+
+    def audit_files(self, test: str) -> tuple[str, ...]:
+        """What has to lie in a submission's folder of a compliance test, relative to it.
+
+        Where the test's accuracy log is cut, ``accuracy.txt`` takes the checksum of the whole one.
+        """
+        cut = test in self.submission.truncated_audits
+        return (*self.audits[test].files, *(("accuracy/accuracy.txt",) if cut else ()))
 
     def complete(self, rules: BenchmarkRules) -> BenchmarkRules:
         """``rules`` with the round's defaults where they are silent.

@@ -56,7 +56,8 @@ class TreeFiles:
         power_performance: of a performance run beside the others, where power was measured.
         power: of a power measurement.
         power_measurements: what the names of its settings' files begin with.
-        audits: compliance test to what has to lie in its folder, with paths relative to it.
+        beside_benchmarks: what may lie with a system's benchmarks.
+        beside_description: what may lie with a system's description, ``{system}`` its name.
         audit_accuracy: what has to lie in the folder ``accuracy`` of a TEST01 whose exact
             comparison failed.
     """
@@ -68,8 +69,9 @@ class TreeFiles:
     power_performance: tuple[str, ...]
     power: tuple[str, ...]
     power_measurements: tuple[str, ...]
-    audits: Mapping[str, tuple[str, ...]]
     audit_accuracy: tuple[str, ...]
+    beside_benchmarks: tuple[str, ...] = ()
+    beside_description: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -93,7 +93,8 @@ def _compressed(sink: IO[bytes]) -> Iterator[tarfile.TarFile]:
     """A tar stream through gzip, with no time or name in its header."""
     with (
         gzip.GzipFile(filename="", fileobj=sink, mode="wb", compresslevel=_LEVEL, mtime=0) as gz,
-        tarfile.open(fileobj=gz, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        # Dereferenced, so that a second name of a file is packed as a file and not as a link to it.
+        tarfile.open(fileobj=gz, mode="w|", format=tarfile.PAX_FORMAT, dereference=True) as tar,
     ):
         yield tar
 

@@ -53,7 +53,8 @@ def collect(roots: Iterable[Path], round_: str) -> tuple[list[Chosen], list[Left
     found: dict[tuple[str, Workload], list[Candidate]] = {}
     for candidate in _candidates(roots, round_, left):
         found.setdefault((candidate.system, candidate.result.workload), []).append(candidate)
-    audits = [audit for root in roots for audit in find_audits(root)]
+    below = (audit for root in roots for audit in find_audits(root))
+    audits = list({audit.directory.resolve(): audit for audit in below}.values())
     chosen = []
     for (system, workload), candidates in sorted(found.items(), key=lambda item: str(item[0])):
         best = _best(candidates)

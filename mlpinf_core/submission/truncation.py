@@ -6,15 +6,13 @@ log of more than 4 KiB becomes its first and its last 4 KiB.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_core.hashing import sha256_of, sync_folder, write_atomically
+from mlpinf_core.hashing import copy_atomically, sha256_of, sync_folder, write_atomically
 from mlpinf_core.submission.layout import ACCURACY_LOG, ACCURACY_TEXT
 
 if TYPE_CHECKING:
@@ -85,14 +83,14 @@ def truncate(tree: Path, backup: Path, rules: SubmissionRules) -> list[Cut]:
 def _is_to_be_cut(path: Path, rules: SubmissionRules) -> bool:
     """Whether a log is one of those that are cut, and has not been yet."""
     owner = path.parent.parent.name
-    of_test = owner in rules.files.audits
+    of_test = owner in rules.audits
     return (not of_test or owner in rules.truncated_audits) and not is_cut(path)
 
 
 def _cut(path: Path, tree: Path, backup: Path, rules: SubmissionRules) -> Cut | None:
     name = path.relative_to(tree).as_posix()
     size, digest, text = path.stat().st_size, sha256_of(path), path.with_name(ACCURACY_TEXT)
-    of_test = path.parent.parent.name in rules.files.audits
+    of_test = path.parent.parent.name in rules.audits
     if not text.is_file() and not of_test:
         raise PrerequisiteError(
             "there is no accuracy.txt, which takes the log's checksum",
@@ -131,15 +129,8 @@ def _keep(path: Path, copy: Path, digest: str) -> None:
             )
         return
     copy.parent.mkdir(parents=True, exist_ok=True)
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(path, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(copy)
-        sync_folder(copy.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    copy_atomically(path, copy)
+    sync_folder(copy.parent)
 
 
 def _ends(path: Path, size: int, length: int) -> bytes:

@@ -124,7 +124,9 @@ def describe(
     for key, value in given.items():
         _check(key, value, rules, origins[key])
     wanted = [*rules.required, *(rules.power if power else ())]
-    wanted += [key for key in given if key not in wanted and key in rules.optional]
+    wanted += [
+        key for key in given if key not in wanted and key in (*rules.network, *rules.optional)
+    ]
     fields = tuple(_field(key, facts, given, origins, rules) for key in wanted)
     return Description(name, found.name, fields)
 

@@ -18,6 +18,7 @@ from mlpinf_core.submission.checking.audits import check_audits
 from mlpinf_core.submission.checking.logs import check_any_log, check_same_writer
 from mlpinf_core.submission.checking.notes import Notes, files_of, folders_of
 from mlpinf_core.submission.checking.performance import check_performance, figures
+from mlpinf_core.submission.checking.strays import check_strays
 from mlpinf_core.submission.checking.systems import check_system
 from mlpinf_core.submission.layout import ACCURACY_LOG, DETAIL
 from mlpinf_core.submission.model import EntryResult, Report, Severity
@@ -71,7 +72,9 @@ def check(
         if submitter is not None and place.submitter != submitter:
             continue
         _guarded(notes, place.folder, partial(structure.check_submitter, place, notes))
-        for entry in _entries(place, found, notes):
+        entries = _entries(place, found, notes)
+        _guarded(notes, place.folder, partial(check_strays, place, entries, notes))
+        for entry in entries:
             if on_entry is not None:
                 on_entry(notes.relative(entry.place.folder))
             results.append(_check_entry(entry, backup, notes))

@@ -48,7 +48,7 @@ def check_audits(entry: Entry, backup: Path | None, notes: Notes) -> None:
 
 def _check_test(test: str, folder: Path, entry: Entry, model: Model, notes: Notes) -> None:
     rules = entry.round.submission
-    for name in rules.files.audits.get(test, ()):
+    for name in entry.round.audit_files(test):
         path = folder / name
         if not path.is_file():
             notes.add("audit-missing", path, f"{test} lacks it")

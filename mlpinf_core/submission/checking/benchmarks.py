@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlpinf_core.submission.checking.entry import Entry, Model, models_of, scenario_of
-from mlpinf_core.submission.checking.notes import files_of, folders_of
+from mlpinf_core.submission.checking.notes import folders_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +50,6 @@ def entries_of(
     known = models_of(round_)
     found = []
     folder = place.results / system
-    for name in files_of(folder):
-        notes.add("stray-file", folder / name, "a file beside the benchmarks")
     for benchmark in folders_of(folder):
         model = known.get(mapping.get(benchmark, benchmark))
         if model is None:
@@ -61,8 +59,6 @@ def entries_of(
                 f"{round_.name} has no benchmark {benchmark!r}, and it is mapped to none",
             )
         scenarios = folders_of(folder / benchmark)
-        for name in files_of(folder / benchmark):
-            notes.add("stray-file", folder / benchmark / name, "a file beside the scenarios")
         made = [
             Entry(place.entry(system, benchmark, name), round_, model, scenario_of(name))
             for name in scenarios

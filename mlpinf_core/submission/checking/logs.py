@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.logs.reasons import error_lines
 from mlpinf_core.rules import ROUNDS, load_round
-from mlpinf_core.submission.layout import SUMMARY
+from mlpinf_core.submission.checking.summaries import check_summary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlpinf_core.logs.detail import DetailLog
     from mlpinf_core.submission.checking.entry import Entry
     from mlpinf_core.submission.checking.notes import Notes
 
 _VERSION: Final = re.compile(r"(\d+\.\d+\.\d+) @ ([0-9a-f]{7,40})")
 _SHA1: Final = re.compile(r"[0-9a-f]{40}")
-_SUMMARY_LINE: Final = re.compile(r"^(Result is|Scenario|Mode)\s*:\s*(\S+)", re.MULTILINE)
-_LATIN: Final = "latin-1"
-"""A summary is ASCII; anything else in it is looked at all the same."""
 
 
 def check_any_log(log: DetailLog, mode: str, entry: Entry, notes: Notes) -> None:
@@ -51,7 +46,7 @@ def check_any_log(log: DetailLog, mode: str, entry: Entry, notes: Notes) -> None
     _check_writer(log, entry, notes)
     if not log.get("sut_name"):
         notes.add("sut-name", path, "the log does not name the system under test")
-    _check_summary(log, mode, notes)
+    check_summary(log, mode, notes)
 
 
 def check_same_writer(first: DetailLog, second: DetailLog, notes: Notes) -> None:
@@ -128,38 +123,3 @@ def _wrong_sources(sources: Any, wanted: tuple[str, ...]) -> str | None:
         if not (isinstance(value, str) and _SHA1.fullmatch(value))
     ]
     return f"the checksum of {wrong[0]} is none" if wrong else None
-
-
-def _check_summary(log: DetailLog, mode: str, notes: Notes) -> None:
-    """That the summary beside a detail log is of the same test."""
-    path = log.path.with_name(SUMMARY)
-    text = _summary_text(path, notes)
-    if text is None:
-        return
-    said = dict(_SUMMARY_LINE.findall(text))
-    if mode == "AccuracyOnly":
-        if "Result is" in said:
-            notes.add("summary", path, "it is of a performance run")
-        return
-    if "Result is" not in said:
-        notes.add("summary", path, "it does not say what came of the test")
-        return
-    for key, name in (("Result is", "result_validity"), ("Scenario", "effective_scenario")):
-        ours, theirs = said.get(key), log.get(name)
-        if ours is not None and theirs is not None and ours != str(theirs).replace(" ", ""):
-            notes.add("summary", path, f"it says {ours!r}, and the detail log says {theirs!r:.40}")
-
-
-def _summary_text(path: Path, notes: Notes) -> str | None:
-    if not path.is_file():
-        notes.add("summary", path, "it is not there")
-        return None
-    try:
-        text = path.read_text(encoding=_LATIN)
-    except OSError as error:
-        notes.add("unreadable", path, f"it cannot be read: {error.strerror or error}")
-        return None
-    if not text.strip():
-        notes.add("summary", path, "it is empty")
-        return None
-    return text

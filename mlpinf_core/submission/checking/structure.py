@@ -1,4 +1,4 @@
-"""What lies where: names, links, sizes, strays, source code, calibration."""
+"""What lies where: names, links, sizes, strays beside submitters, source code, calibration."""
 
 from __future__ import annotations
 
@@ -99,5 +99,3 @@ def check_submitter(place: SubmitterPlace, notes: Notes) -> None:
     for name in files_of(place.systems):
         if name.endswith(".json") and name.removesuffix(".json") not in systems:
             notes.add("system-unused", place.systems / name, "the system has no results")
-    for name in files_of(place.results):
-        notes.add("stray-file", place.results / name, "a file beside the systems")

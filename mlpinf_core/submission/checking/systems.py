@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core.vocabulary import Category
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlpinf_core.rules.model import Round
+    from mlpinf_core.rules.model import Round, SystemDescriptionRules
     from mlpinf_core.submission.checking.notes import Notes
     from mlpinf_core.submission.layout import SubmitterPlace
 
+_NETWORK: Final = "is_network"
+_NO: Final = ("false", "no", "n", "0", "off", "none", "n/a")
 _COUNTS = ("number_of_nodes", "accelerators_per_node", "host_processors_per_node")
 
 
@@ -40,6 +42,7 @@ def check_system(
             zero = ' (write the text "0", not the number)' if data[key] == 0 else ""
             notes.add("system-field", path, f"{key!r} says nothing{zero}")
     _check_words(data, round_, path, notes)
+    _check_network(data, rules, path, notes)
     for key, wanted in (("submitter", place.submitter), ("division", place.division)):
         said = data.get(key)
         if said is not None and str(said).casefold() != wanted.casefold():
@@ -50,6 +53,23 @@ def check_system(
 
 def _says_something(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _check_network(
+    data: dict[str, Any], rules: SystemDescriptionRules, path: Path, notes: Notes
+) -> None:
+    """That a result was not measured over a network: those have rules that are not looked at."""
+    said = data.get(_NETWORK)
+    if said is None or said == "":
+        return
+    if str(said).strip().casefold() not in _NO:
+        notes.add("network", path, f"{_NETWORK!r} is {said!r:.60}")
+    elif not isinstance(said, str):
+        notes.add("system-field", path, f"{_NETWORK!r} is {said!r}, and a text is expected")
+    elif missing := [key for key in rules.network if key not in data]:
+        # The official checker takes any text, also this one, for a reason to ask for the others.
+        message = f"{_NETWORK!r} is {said!r:.60}, and with any text there {missing[0]!r} is asked"
+        notes.add("system-field", path, message, remedy=f"leave {_NETWORK} out")
 
 
 def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) -> None:
@@ -68,5 +88,5 @@ def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) 
     for key, value in data.items():
         if key not in rules.keys:
             notes.warn("system-field", path, f"no round knows {key!r}", remedy="leave it out")
-        elif not isinstance(value, str | int | float):
+        elif key != _NETWORK and not isinstance(value, str | int | float):
             notes.add("system-field", path, f"{key!r} is neither text nor a number")
