@@ -50,7 +50,7 @@ _MODULES: Final = (checkpoint.UNET, checkpoint.CLIP1, checkpoint.CLIP2)
 _LINEAR: Final = "MatMul"
 """What a linear layer of a transformer block is in the graph; one of the embeddings is a Gemm."""
 _EXACT: Final = re.compile(r"\.(conv_in|conv_out|conv_shortcut)\.")
-"""Convolutions whose inputs no norm comes before, and the one that the noise comes out of."""
+"""The first convolution, the last, and those whose inputs are sums that no norm comes before."""
 
 
 @attrs.frozen(eq=False)
