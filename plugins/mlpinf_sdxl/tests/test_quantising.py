@@ -15,7 +15,7 @@ import torch
 
 from mlpinf_core.accuracy import judge
 from mlpinf_core.artifacts import ArtifactStore
-from mlpinf_core.errors import BackendError, PrerequisiteError
+from mlpinf_core.errors import BackendError, ConfigurationError, PrerequisiteError
 from mlpinf_core.scratch import Scratch
 from mlpinf_core.tensorrt import flavour as flavours
 from mlpinf_core.tensorrt import quantise as eight_bit
@@ -307,6 +307,18 @@ def test_an_engine_is_calibrated_again_only_for_a_change_that_is_named(
     monkeypatch.setattr(tiny, "calibration", lambda: other)
     made(**few)
     assert any("calibration.captions changed" in one for one in said)
+
+
+@built
+def test_fp8_for_a_gpu_without_it_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    run = a_run(tmp_path, unet_quantization="fp8")
+    run.config.backend = attrs.evolve(run.config.backend, target="8.6")
+    tiny_one = making.backend(tiny.folder())
+
+    with pytest.raises(ConfigurationError, match=r"8\.6 does not compute in FP8"):
+        engines.all_engines(run, tiny_one.samples, flavours.load(flavours.RTX), tiny_one.schedule)
+
+    assert run.events.said == []
 
 
 @built

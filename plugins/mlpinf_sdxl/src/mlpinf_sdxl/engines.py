@@ -38,7 +38,8 @@ def all_engines(
     """Every engine of a run by its name: found, or built now.
 
     Raises:
-        ConfigurationError: the weights are random, or there is no such target.
+        ConfigurationError: the weights are random, there is no such target, or it does not compute
+            in FP8 and is to.
         PrerequisiteError: a file of the pipeline is missing, or the calibration captions, or there
             is no GPU to build for.
         IntegrityError: the calibration captions are not the reference's.
@@ -51,12 +52,15 @@ def all_engines(
             remedy="leave it out, or use the backend torch",
         )
     settings: TensorRtSettings = run.config.backend
+    target = target_of(settings.target, flavour)
+    if settings.unet_quantization == "fp8":
+        _require_fp8(target)
     weights = {one.module: _hash(run, samples.pipeline, one.module) for one in exporting.EXPORTS}
     making = _Making(
         run,
         samples,
         flavour,
-        target_of(settings.target, flavour),
+        target,
         weights,
         quantising.chosen(run, samples, schedule, weights),
         _Progress(run),
@@ -86,6 +90,21 @@ def target_of(wanted: str, flavour: Flavour) -> str:
             remedy="leave backend.target out, or set backend.flavour to tensorrt_rtx",
         )
     return here
+
+
+_FP8: Final = (8, 9)
+"""The first compute capability that computes in FP8."""
+
+
+def _require_fp8(target: str) -> None:
+    """Calibration takes long, and TensorRT would refuse after it."""
+    parts = target.split(".")
+    if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _FP8:
+        raise ConfigurationError(
+            f"a GPU of compute capability {target} does not compute in FP8",
+            where="backend.unet_quantization",
+            remedy="set it to int8 or none, or build for 8.9 or more",
+        )
 
 
 def flavour_of(run: Run) -> Flavour:

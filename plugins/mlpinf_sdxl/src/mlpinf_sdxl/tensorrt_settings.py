@@ -26,13 +26,13 @@ class TensorRtSettings:
     )
     unet_quantization: Literal["none", "fp8", "int8"] = setting(
         "none",
-        "What of 8 bits the UNet's products are computed in, with scales from calibration on the "
-        "calibration captions; the rest stays in dtype. FP8 wants compute capability 8.9 or more.",
+        "The 8-bit type that the UNet's products are computed in, with scales from the calibration "
+        "captions; the rest stays in dtype. FP8 wants compute capability 8.9 or more.",
     )
     unet_quantized_layers: Literal["linear", "all"] = setting(
         "linear",
-        "Which of them: the linear layers of the transformer blocks; or all, with the convolutions "
-        "too but for the first, the last and the shortcuts, which is faster and less exact.",
+        "Which of them: the linear layers of the transformer blocks; or all, the convolutions too "
+        "but for the first, the last and the shortcuts, which is less exact.",
     )
     calibration_samples: int = setting(
         32,
