@@ -156,6 +156,7 @@ class _Making:
         """One of them: found, or built now."""
         settings: TensorRtSettings = self.run.config.backend
         calibration = self.calibration if export.module == checkpoint.UNET else None
+        kind, layers = settings.unet_quantization, settings.unet_quantized_layers
         dtype = settings.vae_dtype if export.module == checkpoint.VAE else settings.dtype
         trailing = self._shapes(export)
         source: dict[str, JSON] = {
@@ -164,23 +165,22 @@ class _Making:
         }
         if calibration is not None:
             source["dtype"] = dtype
-            source["quantized_layers"] = settings.unet_quantized_layers
+            source["quantized_layers"] = layers
             source["calibration"] = calibration.inputs()
         spec = EngineSpec(
             export.engine,
             profile(export, trailing, self.run.config.sut.max_batch_size, settings.vae_batch_size),
             target=self.target if self.flavour.ahead_of_time else None,
-            precision=dtype if calibration is None else settings.unet_quantization,
+            precision=dtype if calibration is None or kind == "none" else kind,
             level=settings.level,
             flags=settings.builder_flags,
         )
 
         def write(directory: Path) -> Path:
-            if calibration is None:
+            if calibration is None or kind == "none":
                 return self._graph(export, trailing, dtype, directory)
             scales = quantising.measured(self.run.store, calibration, self.progress)
             graph = self._graph(export, trailing, dtype, directory)
-            kind, layers = settings.unet_quantization, settings.unet_quantized_layers
             return quantising.quantised(graph, scales, kind, layers)
 
         found = built(

@@ -28,7 +28,7 @@ from mlpinf_sdxl.schedule import Schedule
 from mlpinf_sdxl.tokens import ClipTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -135,6 +135,10 @@ def _tokenised(texts: tuple[str, ...], samples: CaptionSamples) -> CaptionSample
     return attrs.evolve(samples, captions=texts, first=rows[0], second=rows[1])
 
 
+def _whole(sizes: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sizes)
+
+
 @attrs.frozen
 class Scale:
     """What was measured for a product of the UNet.
@@ -146,7 +150,7 @@ class Scale:
     """
 
     operator: str
-    shape: tuple[int, ...] = attrs.field(converter=tuple)
+    shape: tuple[int, ...] = attrs.field(converter=_whole)
     largest: float
 
 
@@ -233,17 +237,17 @@ def feeds(how: Calibration, unet: Any, announce: Announce) -> Iterator[Feed]:
     """
     given, count = how.samples, len(how.samples)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    clips = [
+    clip1, clip2 = (
         checkpoint.load(kind, how.pipeline, torch.float32, device)
         for kind in (checkpoint.CLIP1, checkpoint.CLIP2)
-    ]
+    )
     seen = _Seen(unet.to(device))
 
     def encoded(row: int) -> Text:
         first, second = (
             torch.from_numpy(ids[row : row + 1]).to(device) for ids in (given.first, given.second)
         )
-        return denoising.encode(*clips, first, second, torch.float32)
+        return denoising.encode(clip1, clip2, first, second, torch.float32)
 
     with torch.inference_mode():
         negative = encoded(count)
