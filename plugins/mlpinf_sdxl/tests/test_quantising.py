@@ -333,15 +333,16 @@ def test_missing_calibration_captions_are_told_before_anything_is_built(tmp_path
     assert run.events.said == []
 
 
-def test_calibration_is_told_caption_by_caption(how: Calibration) -> None:
+def test_calibration_is_told_caption_by_caption(tmp_path: Path) -> None:
+    two = chosen(a_run(tmp_path, unet_quantization="int8", calibration_samples=2))
     unet = checkpoint.load(UNET.module, tiny.pipeline(), torch.float32, torch.device("cpu"))
     said: list[tuple[Any, ...]] = []
-    two = attrs.evolve(how, samples=attrs.evolve(how.samples, captions=how.samples.captions[:2]))
 
     fed = list(quantising.feeds(two, unet, lambda *what: said.append(what)))
 
     assert said == [("calibrating unet", done, 2) for done in range(3)]
-    assert len(fed) == 2 * len(how.steps)
+    assert len(fed) == 2 * len(two.steps)
+    assert [float(one["timestep"][0]) for one in fed[:2]] == [951.0, 651.0]
 
 
 def test_scales_of_another_unet_are_refused(

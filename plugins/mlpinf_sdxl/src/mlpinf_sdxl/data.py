@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlpinf_core.context import Run
 
 TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
+"""Folders of a pipeline: the first encoder's tokenizer, and the second's."""
 _FILES: Final = ("vocab.json", "merges.txt", "tokenizer_config.json")
 _ARTIFACT: Final = "sdxl-tokens"
 _FULL_ONLY: Final = (

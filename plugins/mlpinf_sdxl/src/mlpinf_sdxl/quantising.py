@@ -90,6 +90,7 @@ class Calibration:
             "tokens": digest([given.first.tolist(), given.second.tolist()]),
             "latents": digest(given.latents.tolist()),
             "weights": dict(self.weights),
+            "export": exporting.VERSION,
         }
 
 
@@ -164,7 +165,7 @@ def quantised(graph: Path, scales: Sequence[Scale], kind: Kind, layers: str) -> 
         layers: ``linear`` or ``all``.
 
     Raises:
-        BackendError: the scales are another UNet's.
+        BackendError: the scales are another UNet's; :func:`measured` gives none such.
     """
     products = eight_bit.products(graph)
     if [(one.operator, one.shape) for one in products] != [
