@@ -126,10 +126,14 @@ class _Progress:
     def __call__(self, sentence: str, done: int, total: int) -> None:
         left = self._left()
         about = f", about {left:.0f} s left after the engines so far" if left else ""
+        self.plain(f"{sentence}{about}", done, total)
+
+    def plain(self, sentence: str, done: int, total: int) -> None:
+        """The same of what no engine's time tells anything of."""
         if total:
-            self._events.step(f"{sentence}{about}", done, total)
+            self._events.step(sentence, done, total)
         else:
-            self._events.step(f"{sentence}{about}")
+            self._events.step(sentence)
 
     def done(self, engine: str, seconds: float) -> None:
         """Take in how long an engine took."""
@@ -179,7 +183,7 @@ class _Making:
         def write(directory: Path) -> Path:
             if calibration is None or kind == "none":
                 return self._graph(export, trailing, dtype, directory)
-            scales = quantising.measured(self.run.store, calibration, self.progress)
+            scales = quantising.measured(self.run.store, calibration, self.progress.plain)
             graph = self._graph(export, trailing, dtype, directory)
             return quantising.quantised(graph, scales, kind, layers)
 
