@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import attrs
 import numpy as np
 
 from mlpinf_core.errors import BackendError
@@ -28,11 +29,43 @@ _OPSET: Final = 19
 _SMALLEST: Final = 1e-6
 
 
+@attrs.frozen
+class Product:
+    """A product of an activation with weights.
+
+    Attributes:
+        activation: name of the tensor that enters it.
+        weights: their name.
+        operator: of ONNX.
+        shape: of the weights.
+    """
+
+    activation: str
+    weights: str
+    operator: str
+    shape: tuple[int, ...]
+
+
+def products(onnx_path: Path) -> tuple[Product, ...]:
+    """The products of a graph, in its order; the weights' numbers are not read."""
+    import onnx
+
+    model = onnx.load(str(onnx_path), load_external_data=False)
+    shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
+    return tuple(
+        Product(node.input[0], node.input[1], node.op_type, shapes[node.input[1]])
+        for node in _products(model)
+    )
+
+
 def calibrate(onnx_path: Path, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
     """The largest magnitude of each activation that enters a product.
 
+    Only these numbers leave the session, one a tensor, so that it holds no more than the graph
+    needs to compute a batch; and of the feeds there is one at a time.
+
     Args:
-        onnx_path: the graph, in float32 or float16.
+        onnx_path: the graph, in float32 or float16; a second one is written beside it for a while.
         feeds: inputs, one batch after the other.
 
     Raises:
@@ -41,29 +74,54 @@ def calibrate(onnx_path: Path, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) 
     import onnx
     import onnxruntime
 
-    model = onnx.load(str(onnx_path))
-    known = {output.name for output in model.graph.output} | {i.name for i in model.graph.input}
+    model = onnx.load(str(onnx_path), load_external_data=False)
     names = sorted({node.input[0] for node in _products(model)})
-    for name in names:
-        if name not in known:
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-    wanted = [name for name in names if name not in {i.name for i in model.graph.input}]
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    largest = dict.fromkeys(names, 0.0)
+    outputs = _magnitudes(model, names)
+    # In a file: a graph of more than 2 GB has its weights in others, found beside it.
+    measuring = onnx_path.with_name(f".{onnx_path.name}.calibrating")
+    try:
+        onnx.save(model, str(measuring))
+        session = onnxruntime.InferenceSession(str(measuring), providers=["CPUExecutionProvider"])
+    finally:
+        measuring.unlink(missing_ok=True)
+    largest = np.zeros(len(names))
     batches = 0
     for feed in feeds:
         batches += 1
-        # Asked for nothing, a session computes every output.
-        computed = session.run(wanted, dict(feed)) if wanted else []
-        found = {**feed, **dict(zip(wanted, computed, strict=True))}
-        for name in names:
-            # NumPy's maximum keeps what is not a number, and Python's loses it.
-            largest[name] = float(np.maximum(largest[name], np.abs(found[name]).max()))
-    bad = [name for name, value in largest.items() if not np.isfinite(value)]
+        largest = np.maximum(largest, np.array(session.run(outputs, dict(feed)), np.float64))
+    bad = [name for name, value in zip(names, largest, strict=True) if not np.isfinite(value)]
     if not batches or bad:
         what = f"{bad[0]} is not a number" if bad else "there is nothing to calibrate with"
         raise BackendError(f"calibration failed: {what}", where=str(onnx_path))
-    return largest
+    return dict(zip(names, largest.tolist(), strict=True))
+
+
+def _magnitudes(model: Any, names: Iterable[str]) -> list[str]:
+    """Let a graph give the largest magnitude of tensors, infinite where one is not a number."""
+    from onnx import TensorProto, helper
+
+    infinite = "calibration_infinite"
+    model.graph.initializer.append(
+        helper.make_tensor(infinite, TensorProto.FLOAT, (), [float("inf")])
+    )
+    outputs = []
+    for name in names:
+        wide, size, bad, known, out = (
+            f"{name}_calibration_{part}" for part in ("wide", "size", "bad", "known", "largest")
+        )
+        model.graph.node.extend(
+            [
+                helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT),
+                helper.make_node("Abs", [wide], [size]),
+                helper.make_node("IsNaN", [size], [bad]),
+                # What a maximum makes of something other than numbers depends on its order.
+                helper.make_node("Where", [bad, infinite, size], [known]),
+                helper.make_node("ReduceMax", [known], [out], keepdims=0),
+            ]
+        )
+        model.graph.output.append(helper.make_tensor_value_info(out, TensorProto.FLOAT, ()))
+        outputs.append(out)
+    return outputs
 
 
 def quantise(source: Path, target: Path, largest: Mapping[str, float], kind: Kind) -> int:
@@ -94,8 +152,21 @@ def quantise(source: Path, target: Path, largest: Mapping[str, float], kind: Kin
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx"):
             opset.version = max(opset.version, _OPSET)
-    onnx.save(model, str(target))
+    _save(model, source, target)
     return done
+
+
+def _save(model: Any, source: Path, target: Path) -> None:
+    """Write a graph; as the source, with its weights in a file of their own or not."""
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    read = onnx.load(str(source), load_external_data=False)
+    apart = any(uses_external_data(one) for one in read.graph.initializer)
+    where: dict[str, Any] = {"location": f"{target.name}.data"} if apart else {}
+    if apart:
+        (target.parent / where["location"]).unlink(missing_ok=True)  # it would be added to
+    onnx.save(model, str(target), save_as_external_data=apart, **where)
 
 
 def _products(model: Any) -> Iterator[Any]:

@@ -64,7 +64,9 @@ def test_as_many_other_captions_are_refused(tmp_path: Path) -> None:
         data.preprocessed(run, DataSet(path, tiny.folder() / "latents.npy"))
 
 
-@pytest.mark.parametrize("key", ["data_path", "model_path", "latents_path", "scoring_path"])
+@pytest.mark.parametrize(
+    "key", ["data_path", "model_path", "latents_path", "calibration_path", "scoring_path"]
+)
 def test_the_tiny_variant_takes_no_other_files(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigurationError, match="brings its own files"):
         data.dataset(a_run(tmp_path, **{key: tmp_path}))

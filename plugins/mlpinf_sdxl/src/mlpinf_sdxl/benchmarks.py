@@ -42,6 +42,11 @@ CAPTIONS_DIGEST: Final = "7a70c1a8351e5b07f8bd4050e0995ad7fe3a59e8246c5ea1ed8228
 """Sha256 of those captions, a line each and none after the last; whatever else a file tells of
 them."""
 
+CALIBRATION_IDS_DIGEST: Final = "d712f9bb13e11a16b438dd6283a8dbf860733ca6262792a1f4f05a0300983cb8"
+"""Sha256 of the 500 ids of the calibration captions, ascending, a line each and none after the
+last: the reference's list of them, coco_cal_captions_list.txt."""
+CALIBRATION_CAPTIONS: Final = 500
+
 LATENTS: Final = Source(
     name="latents.npy",
     kind="data",
@@ -108,6 +113,12 @@ class SdxlSettings:
     )
     latents_path: Path | None = setting(
         None, "The reference's latents.npy, instead of fetching it; full variant only."
+    )
+    calibration_path: Path | None = setting(
+        None,
+        "The reference's calibration captions, for 8-bit engines: the file captions.tsv, or the "
+        "folder that it is in; unset looks for calibration/captions.tsv in data_path and beside "
+        "it. Full variant only.",
     )
     scoring_path: Path | None = setting(
         None,

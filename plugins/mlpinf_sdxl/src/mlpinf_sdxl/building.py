@@ -60,9 +60,10 @@ def tensorrt_backend(run: Run, samples: CaptionSamples) -> TensorRtBackend:
     """The ``tensorrt`` backend of a run; its engines are found, or built now.
 
     Raises:
-        PrerequisiteError: TensorRT or a GPU is missing.
+        PrerequisiteError: TensorRT, a GPU or the calibration captions are missing.
         BackendError: an engine cannot be built.
-        IntegrityError: the pipeline's schedule is not the benchmark's.
+        IntegrityError: the pipeline's schedule is not the benchmark's, or the calibration captions
+            are not the reference's.
     """
     import torch
 
@@ -73,9 +74,10 @@ def tensorrt_backend(run: Run, samples: CaptionSamples) -> TensorRtBackend:
     settings: TensorRtSettings = run.config.backend
     flavour = engines.flavour_of(run)
     batch = run.config.sut.max_batch_size
+    schedule = _schedule(run, samples.pipeline)
     return TensorRtBackend(
         samples=samples,
-        schedule=_schedule(run, samples.pipeline),
+        schedule=schedule,
         guidance=run.config.benchmark.guidance,
         settings=settings,
         device=torch.device("cuda"),
@@ -83,7 +85,7 @@ def tensorrt_backend(run: Run, samples: CaptionSamples) -> TensorRtBackend:
         max_batch_size=batch,
         vae_batch_size=min(settings.vae_batch_size, batch),
         flavour=flavour,
-        files=engines.all_engines(run, samples, flavour),
+        files=engines.all_engines(run, samples, flavour, schedule),
     )
 
 

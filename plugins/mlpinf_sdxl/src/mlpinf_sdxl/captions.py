@@ -27,17 +27,29 @@ def read(path: Path) -> list[str]:
         PrerequisiteError: it cannot be read.
         IntegrityError: it is no captions file; names the line.
     """
+    return [caption for (caption,) in rows(path, COLUMN)]
+
+
+def rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
+    """Some columns of a captions file, a tuple a line.
+
+    Raises:
+        PrerequisiteError: it cannot be read.
+        IntegrityError: it is no captions file; names the line.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.DictReader(file, delimiter="\t", strict=True)
-            if COLUMN not in (lines.fieldnames or ()):
-                raise _unreadable(path, 1, f"there is no column {COLUMN!r}")
+            for column in columns:
+                if column not in (lines.fieldnames or ()):
+                    raise _unreadable(path, 1, f"there is no column {column!r}")
             found = []
             for line in lines:
-                caption = line[COLUMN]
-                if not caption or None in line:
-                    raise _unreadable(path, lines.line_num, "there is no caption, or too much")
-                found.append(caption)
+                row = tuple(line[column] for column in columns)
+                if not all(row) or None in line:
+                    fault = f"there is no {' or no '.join(columns)}, or too much"
+                    raise _unreadable(path, lines.line_num, fault)
+                found.append(row)
     except OSError as problem:
         raise PrerequisiteError(
             f"the captions cannot be read: {problem.strerror or problem}", where=str(path)

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
 
-_TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
+TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
+"""Folders of a pipeline: the first encoder's tokenizer, and the second's."""
 _FILES: Final = ("vocab.json", "merges.txt", "tokenizer_config.json")
 _ARTIFACT: Final = "sdxl-tokens"
 _FULL_ONLY: Final = (
     "data_path",
     "model_path",
     "latents_path",
+    "calibration_path",
     "scoring_path",
     "random_weights",
 )
@@ -185,11 +187,11 @@ def _tokens(
     run: Run, source: Path, texts: list[str], pipeline: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The ids of captions and, in the last row, of the negative prompt; of both tokenizers."""
-    folders = [pipeline / name for name in _TOKENIZERS]
+    folders = [pipeline / name for name in TOKENIZERS]
     made = [ClipTokenizer.of_folder(folder) for folder in folders]
 
     def make(directory: Path) -> None:
-        for tokenizer, name in zip(made, _TOKENIZERS, strict=True):
+        for tokenizer, name in zip(made, TOKENIZERS, strict=True):
             rows = tokenizer.rows([*texts, benchmarks.NEGATIVE_PROMPT])
             np.save(directory / f"{name}.npy", rows)
 
@@ -205,5 +207,5 @@ def _tokens(
     artifact = run.store.build(
         "preprocessed_data", _ARTIFACT, inputs, make, announce=run.events.step
     )
-    first, second = (np.load(artifact.path / f"{name}.npy") for name in _TOKENIZERS)
+    first, second = (np.load(artifact.path / f"{name}.npy") for name in TOKENIZERS)
     return first, second

@@ -24,6 +24,28 @@ class TensorRtSettings:
     dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float16", "What the text encoders and the UNet compute in."
     )
+    unet_quantization: Literal["none", "fp8", "int8"] = setting(
+        "none",
+        "The 8-bit type that the UNet's products are computed in, with scales from the calibration "
+        "captions; the rest stays in dtype. FP8 wants compute capability 8.9 or more.",
+    )
+    unet_quantized_layers: Literal["linear", "all"] = setting(
+        "linear",
+        "Which of them: the linear layers of the transformer blocks; or all, the convolutions too "
+        "but for the first, the last and the shortcuts, which is less exact.",
+    )
+    calibration_samples: int = setting(
+        32,
+        "Calibration captions, the first of them; 0 is all.",
+        unit="samples",
+        validator=attrs.validators.ge(0),
+    )
+    calibration_steps: int = setting(
+        4,
+        "Denoising steps of each caption that are calibrated on, spread from the first to the "
+        "last; 0 is all.",
+        validator=attrs.validators.ge(0),
+    )
     vae_dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "What the decoder computes in; SDXL's own overflows in float16."
     )

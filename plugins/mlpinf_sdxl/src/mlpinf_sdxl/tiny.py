@@ -15,6 +15,11 @@ def folder() -> Path:
     return Path(str(resources.files("mlpinf_sdxl") / "tiny_data"))
 
 
+def calibration() -> Path:
+    """Captions to calibrate 8-bit engines with."""
+    return folder() / "calibration" / "captions.tsv"
+
+
 def pipeline() -> Path:
     """The pipeline, in diffusers' layout."""
     return folder() / "pipeline"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LATENTS_SEED = 0
+_CALIBRATION_SEED = 500
+_CALIBRATION = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,8 +85,21 @@ def data(out: Path) -> None:
     _, held = scenes.parted()
     lines = [f"{index}\t{scene.caption}\n" for index, scene in enumerate(held)]
     (out / "captions.tsv").write_text("id\tcaption\n" + "".join(lines), "utf-8")
+    calibration(out / "calibration" / "captions.tsv")
     generator = torch.Generator().manual_seed(_LATENTS_SEED)
     np.save(out / "latents.npy", torch.randn(1, 4, 16, 16, generator=generator).numpy())
+
+
+def calibration(path: Path) -> None:
+    """Captions to calibrate 8-bit engines with: of scenes to train on, so none of the benchmark's.
+
+    The full variant's are of COCO's training images, too.
+    """
+    others, _ = scenes.parted()
+    chosen = np.random.default_rng(_CALIBRATION_SEED).permutation(len(others))[:_CALIBRATION]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{index}\t{others[place].caption}\n" for index, place in enumerate(chosen)]
+    path.write_text("id\tcaption\n" + "".join(lines), "utf-8")
 
 
 def scorer(work: Path, out: Path) -> None:
