@@ -102,8 +102,9 @@ def _in_entry(entry: Entry) -> Iterator[tuple[Path, str]]:
     place, rules = entry.place, entry.round.submission
     tests = set(entry.round.audits)
     files = {place.folder: set[str]()}
+    notes_of = (*rules.files.measurements, *rules.files.optional_measurements)
     for path in place.measurements:
-        files.setdefault(path.parent, set()).update((path.name, *rules.files.measurements))
+        files.setdefault(path.parent, set()).update((path.name, *notes_of))
     for folder, own in files.items():
         admitted = {"performance", "accuracy"} if folder == place.folder else set()
         # A test's folder may lie with the results in every round.
