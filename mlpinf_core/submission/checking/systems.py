@@ -74,7 +74,7 @@ def _check_network(
         notes.add("system-field", path, message)
         return
     if missing := [key for key in rules.network if key not in data]:
-        # The official checker takes any text for a reason to ask, also one that denies it.
+        # The new official checker takes any text for a reason to ask, also one that denies it.
         message = f"{_NETWORK!r} is {said!r:.60}, and with any text there {missing[0]!r} is asked"
         remedy = None if word == _YES else f"leave {_NETWORK} out"
         notes.add("system-field", path, message, remedy=remedy)
