@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ _GAP: Final = 3
 _LONGEST: Final = 3
 """The column with the longest word has room for that, or for the n-th part of the width, so that
 one long path does not decide the form."""
+_WORD: Final = re.compile(r"^\s*\S+|\S+")
+"""What stands on one line of the terminal: an indent stays with its word."""
 _GOOD: Final = frozenset({"VALID", "passed", "ok", "loaded"})
 _BAD: Final = frozenset(
     {"INVALID", "failed", "FAILED", "bug", "import error", "missing dependency", "duplicate"}
@@ -57,7 +60,7 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
     room -= _GAP * len(columns) - 1
     lines = [[line for cell in column for line in cell.splitlines()] for column in columns]
     most = [max(map(len, column), default=0) for column in lines]
-    words = [[len(word) for line in column for word in line.split()] for column in lines]
+    words = [[len(word) for line in column for word in _WORD.findall(line)] for column in lines]
     widths = [max(found, default=0) for found in words]
     lacking = sum(widths) - room
     if lacking > 0:
