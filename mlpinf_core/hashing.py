@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import attrs
 
@@ -92,18 +91,33 @@ def copy_atomically(source: Path, target: Path) -> None:
     """Copy a file of any size so that a reader sees the whole copy or none, also on a full disk.
 
     Raises:
-        OSError: it cannot be read or written; what was there is untouched.
+        OSError: it cannot be read or written; has the name of whichever of the two it is about.
+            What was there is untouched.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with source.open("rb") as reader:
+        try:
+            # Not shutil's: where the disk is full, its error names the source, or no file at all.
+            with temporary.open("wb") as writer:
+                while chunk := _read(reader, source):
+                    writer.write(chunk)
+                writer.flush()
+                os.fsync(writer.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            if error.filename != str(source):
+                error.filename = str(target)
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read(file: BinaryIO, path: Path) -> bytes:
     try:
-        # Not copyfile(): where the disk is full, its error names the source.
-        with source.open("rb") as reader, temporary.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return file.read(1 << 20)
+    except OSError as error:
+        error.filename = str(path)  # a read that fails does not say of what
+        raise
 
 
 def sync_folder(path: Path) -> None:

@@ -184,8 +184,8 @@ def whole_log(tree: Path) -> None:
     shutil.copy(tree.with_name("tree-whole") / name, tree / name)
 
 
-def powered(*, without: str = "", late: bool = False) -> Callable[[Path], None]:
-    """A power measurement that lacks something, or was taken at another time."""
+def powered(*, without: str = "", beside: str = "", late: bool = False) -> Callable[[Path], None]:
+    """A power measurement that lacks something or has more, or was taken at another time."""
 
     def do(tree: Path) -> None:
         run = tree / RUN
@@ -200,6 +200,8 @@ def powered(*, without: str = "", late: bool = False) -> Callable[[Path], None]:
             written(f"{OFFLINE}/{name}", "said")(tree)
         if without:
             removed(without)(tree)
+        if beside:
+            written(beside, "x")(tree)
 
     return do
 
@@ -521,6 +523,11 @@ DAMAGES: Final = [
         "audit-files",
         written(f"{WHISPER}/TEST01/performance/run_1/core", "x"),
     ),
+    Damage(
+        "a file in TEST01's accuracy",
+        "audit-files",
+        written(f"{WHISPER}/TEST01/accuracy/notes.txt", "x"),
+    ),
     Damage("an empty verdict", "empty-file", written(f"{OFFLINE}/TEST06/verify_accuracy.txt", "")),
     # power
     Damage(
@@ -535,6 +542,16 @@ DAMAGES: Final = [
     ),
     Damage(
         "power without its settings", "power-files", powered(without=f"{OFFLINE}/analyzer_table.md")
+    ),
+    Damage(
+        "a file beside the power",
+        "power-files",
+        powered(beside=f"{OFFLINE}/performance/power/notes.txt"),
+    ),
+    Damage(
+        "a file in the ranging run",
+        "power-files",
+        powered(beside=f"{OFFLINE}/performance/ranging/notes.txt"),
     ),
     Damage("power at another time", "power-samples", powered(late=True)),
 ]

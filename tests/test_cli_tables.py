@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlpinf_core.cli import cli, tables
@@ -73,17 +74,70 @@ def test_a_table_without_rows_has_its_heading() -> None:
     assert any("benchmark" in line for line in printed(80, COLUMNS, []))
 
 
-@given(
-    width=st.integers(20, 160),
-    rows=st.lists(st.tuples(*[st.text("ab \n", max_size=40)] * 3), max_size=4),
+@pytest.mark.parametrize(
+    ("width", "columns", "row"),
+    [
+        (20, ("a", "b", "c"), ("aaaaa", "bbbbb", "ababa")),
+        (20, ("a", "b"), ("aaaaaaaaaaa", "bbbbbbbbbbbb")),
+        (20, ("a", "b"), ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbb")),
+        (30, ("a", "b", "c"), ("aaaaaaaaaaaaa", "bbbbbbbbbbbbb", "ccc")),
+    ],
 )
-def test_whatever_is_in_it_a_table_of_short_words_can_be_printed(
-    width: int, rows: list[tuple[str, str, str]]
+def test_where_more_than_one_column_has_no_room_for_its_words_each_row_is_a_block(
+    width: int, columns: Sequence[str], row: Sequence[str]
 ) -> None:
-    said = "".join(printed(width, ("a", "b", "c"), rows))
-    for row in rows:
-        for word in words(row):
-            assert len(word) > 5 or word in said
+    first, *others = printed(width, columns, [row])
+    assert first == row[0]
+    assert others == [f"  {name}: {cell}" for name, cell in zip(columns[1:], row[1:], strict=True)]
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 40, "/x" * 60])
+def test_the_column_with_the_longest_word_gives_way_to_the_others(path: str) -> None:
+    columns = ("workload", "scenario", "problem")
+    found = printed(55, columns, [("stable-diffusion-xl", "Offline", f"lacks {path}")])
+    assert any(all(column in line for column in columns) for line in found)
+    assert {"stable-diffusion-xl", "Offline", "lacks"} <= set(words(found))
+    assert all(len(line) <= 55 for line in found)
+
+
+def test_where_the_longest_word_would_get_less_than_its_share_each_row_is_a_block() -> None:
+    row = ("stable-diffusion-xl", "SingleStream", "/" + "x" * 40)
+    found = printed(50, ("workload", "scenario", "problem"), [row])
+    assert found == [row[0], "  scenario: SingleStream", "  problem:", f"    {row[2]}"]
+
+
+def test_two_columns_share_what_is_left_over_their_words() -> None:
+    found = printed(30, ("name", "said"), [("abc " * 9, "defghijk")])
+    assert set(words(found)) >= {"abc", "defghijk"}
+    assert max(map(len, found)) > 25
+
+
+@example(width=16, rows=[("", " aa", "aaaaa")])
+@given(
+    width=st.integers(16, 160),
+    rows=st.integers(1, 3).flatmap(
+        lambda n: st.lists(st.tuples(*[st.text("ab \n", max_size=40)] * n), min_size=1, max_size=4)
+    ),
+)
+def test_whatever_is_in_it_only_the_column_with_the_longest_word_has_words_broken(
+    width: int, rows: list[tuple[str, ...]]
+) -> None:
+    columns = ("x", "y", "z")[: len(rows[0])]
+    share = (width - 3 * len(columns) + 1) // 3
+    found = {word.strip(",") for word in words(printed(width, columns, rows))}
+    cells = [
+        [line for cell in column for line in cell.splitlines()]
+        for column in zip(*rows, strict=True)
+    ]
+    broken = [[word for word in words(column) if word not in found] for column in cells]
+    # An indent belongs to the word behind it.
+    longest = [
+        max((len(word) for line in column for word in re.findall(r"^ *\S+|\S+", line)), default=0)
+        for column in cells
+    ]
+    assert sum(map(bool, broken)) <= 1
+    for lost, most in zip(broken, longest, strict=True):
+        assert not lost or share < most == max(longest)
 
 
 def test_the_list_of_benchmarks_keeps_its_words_on_a_narrow_terminal(

@@ -75,7 +75,8 @@ SLIPS = {
     "MLPINF_LOADGEN_TARGET_QPS": "MLPINF__LOADGEN__TARGET_QPS",
     "mlpinf_run_backend": "MLPINF__RUN__BACKEND",
     "MLPINF_LOADGEN__TARGET_QSP": "MLPINF__LOADGEN__TARGET_QPS",
-    "MLPINF_BACKEND_ENGINE__PATH": "MLPINF__BACKEND__ENGINE__PATH",
+    "MLPINF_BACKEND__ENGINE__PATH": "MLPINF__BACKEND__ENGINE__PATH",
+    "MLPINF_BENCHMARK__CALIBRATION_PATH": "MLPINF__BENCHMARK__CALIBRATION_PATH",
 }
 
 
@@ -110,6 +111,13 @@ def test_a_setting_whose_table_is_not_set_off_is_an_error_with_the_name_that_was
         "MLPINF_RUN",
         "MLPINF_RUN_",
         "MLPINF_RUNNER_ID",
+        "MLPINF_RUN_ID",
+        "MLPINF_RUN_DIR",
+        "MLPINF_LOADGEN_VERSION",
+        "MLPINF_SUT_ZZZ",
+        "MLPINF_BACKEND_NAME",
+        "MLPINF_BENCHMARK_ROOT",
+        "MLPINF_BACKEND_ENGINE__PATH",
         "MLPINF__LOADGEN__TARGET_QPS",
         "MLPINF___LOADGEN__TARGET_QPS",
         "MYMLPINF_LOADGEN__TARGET_QPS",
@@ -124,6 +132,8 @@ def test_other_variables_are_not_warned_of(name: str, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
+        ("MLPINF__RUN_ID", "unknown table"),
+        ("MLPINF__BACKEND_FOO", "MLPINF__BACKEND__FOO"),
         ("MLPINF__LOADGN__TARGET_QPS", "'loadgen'"),
         ("MLPINF__LOADGEN", "loadgen.KEY"),
         ("MLPINF__", "unknown table"),

@@ -18,6 +18,7 @@ from mlpinf_core.submission.checking.entry import Entry, models_of
 from mlpinf_core.submission.checking.notes import Notes
 from mlpinf_core.submission.checking.performance import check_performance
 from mlpinf_core.submission.layout import SubmitterPlace
+from mlpinf_core.submission.model import Severity
 from mlpinf_core.submission.truncation import is_cut
 from mlpinf_core.vocabulary import Scenario
 
@@ -35,7 +36,7 @@ from .submission_trees import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlpinf_core.submission.model import Report
+    from mlpinf_core.submission.model import Finding, Report
 
 
 def assert_accepted(report: Report) -> None:
@@ -113,48 +114,78 @@ def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:
 # -- over a network --------------------------------------------------------------------------------
 
 
-def described(good_tree: Path, place: Path, **values: object) -> list[tuple[str, str]]:
-    """Rule and message of every finding, with more in the description."""
-    tree = copy_of(good_tree, place)
-    path = tree / f"closed/{SUBMITTER}/systems/{SYSTEM}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-    return [(finding.rule, finding.message) for finding in check(tree, round="v6.1").errors()]
+ASKED = dict.fromkeys(load_round("v6.1").system_description.network, "N/A")
+"""Every key that is asked where anything is said of a network."""
 
 
-@pytest.mark.parametrize(
-    "said", ["True", "true", "TRUE ", "yes", "1", "on", "maybe", True, 1, 2.5, ["false"], {"a": 1}]
-)
-def test_whatever_does_not_deny_a_network_is_one_clear_error(
+def described(tree: Path, **values: object) -> list[Finding]:
+    """The findings, with more in the description; the tree stays as it was."""
+    (path,) = tree.glob(f"*/{SUBMITTER}/systems/{SYSTEM}.json")
+    before = path.read_text()
+    path.write_text(json.dumps({**json.loads(before), **values}))
+    found = check(tree, round="v6.1").findings
+    path.write_text(before)
+    return list(found)
+
+
+@pytest.mark.parametrize("said", ["True", "true", "TRUE ", True])
+def test_a_network_in_the_closed_division_is_one_clear_error(
     said: object, good_tree: Path, tmp_path: Path
 ) -> None:
-    assert described(good_tree, tmp_path, is_network=said) == [
-        ("network", f"'is_network' is {said!r}")
-    ]
+    (found,) = described(copy_of(good_tree, tmp_path), is_network=said)
+    assert (found.rule, found.severity) == ("network", Severity.ERROR)
+    assert repr(said) in found.message
+
+
+@pytest.mark.parametrize("said", ["True", "true "])
+def test_a_network_in_the_open_division_is_a_warning_that_its_rules_are_not_looked_at(
+    said: str, open_tree: Path
+) -> None:
+    (found,) = described(open_tree, **(ASKED | {"is_network": said}))
+    assert (found.rule, found.severity) == ("network", Severity.WARNING)
+    assert "not looked at" in found.message
+    (missing, _) = described(open_tree, is_network=said)
+    assert (missing.rule, missing.severity) == ("system-field", Severity.ERROR)
+    assert "'network_type' is asked" in missing.message
+    assert "leave" not in missing.remedy
 
 
 @pytest.mark.parametrize("said", ["false", "No", " 0", "N/A"])
+@pytest.mark.parametrize("division", ["good_tree", "open_tree"])
 def test_a_denied_network_is_accepted_with_every_key_that_is_then_asked(
+    said: str, division: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    tree = copy_of(request.getfixturevalue(division), tmp_path / "own")
+    assert described(tree, **(ASKED | {"is_network": said})) == []
+    (found,) = described(tree, is_network=said)
+    assert (found.rule, found.severity) == ("system-field", Severity.ERROR)
+    assert "'network_type' is asked" in found.message
+    assert found.remedy == "leave is_network out"
+
+
+@pytest.mark.parametrize("said", ["yes", "1", "on", "maybe", "not networked", " "])
+def test_any_other_word_is_no_network_to_the_official_checkers_and_a_warning(
     said: str, good_tree: Path, tmp_path: Path
 ) -> None:
-    asked = dict.fromkeys(load_round("v6.1").system_description.network, "N/A")
-    assert described(good_tree, tmp_path / "all", **(asked | {"is_network": said})) == []
-    ((rule, message),) = described(good_tree, tmp_path / "alone", is_network=said)
-    assert rule == "system-field"
-    assert "'network_type' is asked" in message
+    (found,) = described(copy_of(good_tree, tmp_path), **(ASKED | {"is_network": said}))
+    assert (found.rule, found.severity) == ("system-word", Severity.WARNING)
+    assert "counts as no network" in found.message
 
 
+@pytest.mark.parametrize("said", [False, 1, 2.5, ["false"], {"a": 1}])
 def test_no_network_that_is_no_text_stops_the_official_checker_and_is_named(
-    good_tree: Path, tmp_path: Path
+    said: object, good_tree: Path, tmp_path: Path
 ) -> None:
-    ((rule, message),) = described(good_tree, tmp_path, is_network=False)
-    assert (rule, "a text is expected" in message) == ("system-field", True)
+    (found,) = described(copy_of(good_tree, tmp_path), is_network=said)
+    assert (found.rule, found.severity) == ("system-field", Severity.ERROR)
+    assert "a text is expected" in found.message
 
 
 @pytest.mark.parametrize("said", ["", None])
 def test_nothing_said_of_a_network_is_fine(
     said: str | None, good_tree: Path, tmp_path: Path
 ) -> None:
-    assert not [rule for rule, _ in described(good_tree, tmp_path, is_network=said)]
+    assert described(copy_of(good_tree, tmp_path), is_network=said) == []
 
 
 # -- the open division -----------------------------------------------------------------------------

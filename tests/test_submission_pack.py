@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import tarfile
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +14,9 @@ from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteE
 from mlpinf_core.submission.encryption import is_encrypted
 from mlpinf_core.submission.packing import pack, verify
 
+from .disks import full_disk
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -185,23 +183,6 @@ def test_a_link_is_not_packed(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="neither a file nor a folder"):
         pack(tree, tmp_path / "ACME.tar.gz")
     assert not list(tmp_path.glob("*.tar.gz*"))
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 4 KiB, as on a disk that is full.
-
-    Not a fixture: the limit would still stand when pytest tells the test's outcome, and where its
-    output goes into a file, that is a file like any other.
-    """
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("password", [None, pytest.param(PASSWORD, marks=needs_openssl)])

@@ -26,7 +26,8 @@ from mlpinf_core.submission.truncation import truncate
 from mlpinf_core.submission.whole import alone_at
 from mlpinf_core.vocabulary import Division
 
-from .submission_trees import DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
+from .disks import full_disk
+from .submission_trees import ACCURACY_LOG, DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
 
 if TYPE_CHECKING:
     from mlpinf_core.submission.staging import Staged
@@ -483,6 +484,20 @@ def test_another_log_in_the_backup_is_not_overwritten(runs: Path, tmp_path: Path
         truncate(tmp_path / "tree", tmp_path / "whole", load_round("v6.1").submission)
     assert kept.read_text() == "another"
     assert log.read_bytes() == before
+
+
+def test_a_full_disk_of_the_backup_is_one_error_that_names_it_and_cuts_nothing(
+    runs: Path, tmp_path: Path
+) -> None:
+    staged(runs, tmp_path / "tree")
+    logs = {path: path.read_bytes() for path in (tmp_path / "tree").rglob(ACCURACY_LOG)}
+    with pytest.raises(PrerequisiteError, match="cannot be cut") as caught, full_disk():
+        truncate(tmp_path / "tree", tmp_path / "whole", load_round("v6.1").submission)
+    where = Path(str(caught.value.where))
+    assert where.name == ACCURACY_LOG
+    assert where.is_relative_to(tmp_path / "whole")
+    assert not [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    assert {path: path.read_bytes() for path in logs} == logs
 
 
 def test_the_backup_may_not_be_in_the_tree(runs: Path, tmp_path: Path) -> None:

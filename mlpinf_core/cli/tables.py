@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 _GAP: Final = 3
 """Columns of the terminal between two of a table."""
 _LONGEST: Final = 3
-"""A word may take the n-th part of the width, so that one long path does not decide the form."""
+"""The column with the longest word has room for that, or for the n-th part of the width, so that
+one long path does not decide the form."""
+_WORD: Final = re.compile(r"^\s*\S+|\S+")
+"""What stands on one line of the terminal: an indent stays with its word."""
 _GOOD: Final = frozenset({"VALID", "passed", "ok", "loaded"})
 _BAD: Final = frozenset(
     {"INVALID", "failed", "FAILED", "bug", "import error", "missing dependency", "duplicate"}
@@ -47,22 +51,29 @@ def print_table(
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """The width of each column, so that no word is broken; None where there is no room for that."""
+    """The width of each column, so that no word is broken; None where there is no room for that.
+
+    The one column with the longest word may be narrower than that word, where the others leave it
+    little, but not less than its share of the width.
+    """
     columns = list(zip(*rows, strict=True))
     room -= _GAP * len(columns) - 1
     lines = [[line for cell in column for line in cell.splitlines()] for column in columns]
     most = [max(map(len, column), default=0) for column in lines]
-    words = [[len(word) for line in column for word in line.split()] for column in lines]
-    least = [min(max(found, default=0), room // _LONGEST) for found in words]
-    if sum(least) > room:
-        return None
-    while (spare := room - sum(least)) > 0:
-        wanting = [index for index, width in enumerate(least) if width < most[index]]
+    words = [[len(word) for line in column for word in _WORD.findall(line)] for column in lines]
+    widths = [max(found, default=0) for found in words]
+    lacking = sum(widths) - room
+    if lacking > 0:
+        widest = widths.index(max(widths))
+        widths[widest] -= lacking
+        return None if widths[widest] < max(1, room // _LONGEST) else widths
+    while (spare := room - sum(widths)) > 0:
+        wanting = [index for index, width in enumerate(widths) if width < most[index]]
         if not wanting:
             break
         for index in wanting[:spare]:
-            least[index] += 1
-    return least
+            widths[index] += 1
+    return widths
 
 
 def _blocks(

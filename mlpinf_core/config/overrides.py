@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "MLPINF__"
 """What the environment variables that are settings begin with."""
-_SLIP: Final = re.compile(rf"MLPINF_+({'|'.join(TABLES)})_+(\w*[^\W_])", re.IGNORECASE)
+_SLIP: Final = re.compile(rf"MLPINF_+({'|'.join(TABLES)})(_+)(\w*[^\W_])", re.IGNORECASE)
 """A name with any number of underscores about a table."""
 
 
@@ -68,14 +68,20 @@ def environment_layer(environ: Mapping[str, str]) -> Layer | None:
 
 
 def _meant(name: str) -> str | None:
-    """The variable that was meant by one with too few underscores; None where it is none such."""
+    """The setting that was meant by a variable with other underscores; None where it is none such.
+
+    Other programs may have variables that begin like a setting's (``MLPINF_RUN_ID``).
+    """
     found = _SLIP.fullmatch(name)
     if found is None:
         return None
-    table, key = found[1].lower(), found[2].lower()
-    settings = getattr(Config(), table)  # None for what a plugin declares
-    known = [] if settings is None else list(attrs.fields_dict(type(settings)))
-    return f"{PREFIX}{table}__{nearest(key, known) or key}".upper()
+    table, gap, key = found[1].lower(), found[2], found[3].lower()
+    settings = getattr(Config(), table)
+    if settings is not None:
+        meant = nearest(key, attrs.fields_dict(type(settings)))
+    else:  # a plugin declares the keys, and only the underscores can tell
+        meant = key if gap == "__" or name.upper().startswith(PREFIX) else None
+    return None if meant is None else f"{PREFIX}{table}__{meant}".upper()
 
 
 @functools.cache

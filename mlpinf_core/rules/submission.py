@@ -53,6 +53,7 @@ class TreeFiles:
         optional_performance: what may lie beside them.
         accuracy: of an accuracy run.
         measurements: beside the file of measurements.
+        optional_measurements: what may lie beside them.
         power_performance: of a performance run beside the others, where power was measured.
         power: of a power measurement.
         power_measurements: what the names of its settings' files begin with.
@@ -70,6 +71,7 @@ class TreeFiles:
     power: tuple[str, ...]
     power_measurements: tuple[str, ...]
     audit_accuracy: tuple[str, ...]
+    optional_measurements: tuple[str, ...] = ()
     beside_benchmarks: tuple[str, ...] = ()
     beside_description: tuple[str, ...] = ()
 

@@ -64,10 +64,25 @@ def _check_test(test: str, folder: Path, entry: Entry, model: Model, notes: Note
         _check_verdict(folder / name, wanted, notes)
     if test == _EXACT:
         _check_comparison(folder, entry, model, notes)
+    for place, names in listed(test, entry).items():
+        for name in files_of(folder / place):
+            if name not in names:
+                notes.add("audit-files", folder / place / name, f"it does not belong to a {test}")
     run = folder / "performance" / RUN
     if (run / DETAIL).is_file():
         _check_run(test, run, entry, notes)
         _check_speed(test, folder, entry, notes)
+
+
+def listed(test: str, entry: Entry) -> dict[str, tuple[str, ...]]:
+    """The folders of a test whose files the official checkers list, and what may lie in each."""
+    if not entry.closed or entry.model is None or test not in entry.model.rules.audits:
+        return {}
+    files = entry.round.submission.files
+    folders = {f"performance/{RUN}": (*files.performance, *files.optional_performance)}
+    if test == _EXACT:
+        folders["accuracy"] = (*files.audit_accuracy, *files.optional_performance)
+    return folders
 
 
 def _check_verdict(path: Path, wanted: tuple[tuple[str, ...], ...], notes: Notes) -> None:
@@ -143,10 +158,6 @@ def _check_comparison(folder: Path, entry: Entry, model: Model, notes: Notes) ->
 
 def _check_run(test: str, run: Path, entry: Entry, notes: Notes) -> None:
     """The test's own performance run, and that it was one of the test."""
-    files = entry.round.submission.files
-    for name in files_of(run):
-        if name not in (*files.performance, *files.optional_performance):
-            notes.add("audit-files", run / name, "it does not belong to a performance run")
     log = notes.detail_log(run / DETAIL)
     if log is None:
         return

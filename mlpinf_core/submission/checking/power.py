@@ -41,6 +41,11 @@ def check_power(log: DetailLog | None, entry: Entry, notes: Notes) -> None:
         for name in names:
             if not (folder / name).is_file():
                 notes.add("power-files", folder / name, "it is not there")
+    for folder in (place.ranging, place.power):  # the run itself is looked at with or without power
+        for name in files_of(folder):
+            if name not in (*wanted[folder], *files.optional_performance):
+                message = "it does not belong to a measurement of power"
+                notes.add("power-files", folder / name, message)
     # The settings may lie with the scenario, the benchmark, the system or the submitter.
     around = place.measurements[0].parent
     folders = (around, *list(around.parents)[:3])

@@ -2,7 +2,9 @@
 
 Those checkers go from one known name to the next, so that a tree with such strays is accepted all
 the same: each is a warning. Where they do compare lists of files (the root, the divisions, the two
-runs, the descriptions) a stray is an error, and found where those places are looked at.
+runs, a measurement of power, the descriptions, a closed result's compliance tests) a stray is an
+error, and found where those places are looked at. Source code, documentation and images have no
+list of files.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from mlpinf_core.submission.checking.audits import listed
 from mlpinf_core.submission.checking.notes import files_of, folders_of
 from mlpinf_core.submission.layout import RUN
 
@@ -38,8 +41,11 @@ def check_strays(place: SubmitterPlace, entries: list[Entry], notes: Notes) -> N
         entries: the submitter's results.
         notes: takes the warnings.
     """
-    for path, message in islice(_strays(place, entries), SHOWN):
+    strays = _strays(place, entries)
+    for path, message in islice(strays, SHOWN):
         notes.warn("stray-folder" if path.is_dir() else "stray-file", path, message)
+    if more := sum(1 for _ in strays):
+        notes.warn("stray-file", place.folder, f"{more:,} more in it belong to nothing")
 
 
 def _strays(place: SubmitterPlace, entries: list[Entry]) -> Iterator[tuple[Path, str]]:
@@ -102,8 +108,13 @@ def _in_entry(entry: Entry) -> Iterator[tuple[Path, str]]:
     place, rules = entry.place, entry.round.submission
     tests = set(entry.round.audits)
     files = {place.folder: set[str]()}
+    notes_of = (*rules.files.measurements, *rules.files.optional_measurements)
     for path in place.measurements:
-        files.setdefault(path.parent, set()).update((path.name, *rules.files.measurements))
+        files.setdefault(path.parent, set()).update((path.name, *notes_of))
+    for test in tests:
+        for folder in place.audits(test):
+            files.setdefault(folder.parent, set())
+            yield from _in_test(test, folder, entry)
     for folder, own in files.items():
         admitted = {"performance", "accuracy"} if folder == place.folder else set()
         # A test's folder may lie with the results in every round.
@@ -113,6 +124,35 @@ def _in_entry(entry: Entry) -> Iterator[tuple[Path, str]]:
     for name in folders_of(place.accuracy):
         if name != "images":
             yield place.accuracy / name, "it does not belong to an accuracy run"
+
+
+def _in_test(test: str, folder: Path, entry: Entry) -> Iterator[tuple[Path, str]]:
+    """What the official script of a compliance test does not leave in its folder."""
+    names, audit = entry.round.submission.files, entry.round.audits[test]
+    runs = (*names.performance, *names.optional_performance)
+    known = {
+        *entry.round.audit_files(test),
+        *audit.optional_files,
+        *(f"accuracy/{name}" for name in names.audit_accuracy),
+        *(f"performance/{RUN}/{name}" for name in runs),
+    }
+    # Where errors are looked for, only folders are left.
+    errors = listed(test, entry) if folder == entry.place.audits(test)[0] else {}
+    yield from _unknown(folder, "", known, errors)
+
+
+def _unknown(
+    folder: Path, below: str, known: Collection[str], errors: Collection[str]
+) -> Iterator[tuple[Path, str]]:
+    for name in files_of(folder / below) if below not in errors else ():
+        if f"{below}/{name}".lstrip("/") not in known:
+            yield folder / below / name, "it does not belong to a compliance test"
+    for name in folders_of(folder / below):
+        inner = f"{below}/{name}".lstrip("/")
+        if any(path.startswith(f"{inner}/") for path in known):
+            yield from _unknown(folder, inner, known, errors)
+        else:
+            yield folder / inner, "it does not belong to a compliance test"
 
 
 def _others(

@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING, Final
 from mlpinf_core.submission.layout import SUMMARY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mlpinf_core.logs.detail import DetailLog
     from mlpinf_core.submission.checking.notes import Notes
 
 _WORD: Final = re.compile(r"^(Result is|Scenario|Mode)\s*:\s*(\S+)", re.MULTILINE)
-_FIGURE: Final = re.compile(r"^(\S[^:\n]*?)\s*:[^\S\n]*(\S+)[^\S\n]*$", re.MULTILINE)
-_PERCENTILE: Final = re.compile(r"(\d+\.\d+)(?:th)? (\D+) \(ns\)")
-_RATES: Final = {
+_OFFLINE: Final = {
     "Samples per second": "result_samples_per_second",
+    "Tokens per second": "result_tokens_per_second",
+    "Tokens per second (inferred)": "result_inferred_tokens_per_second",
+}
+_SERVER: Final = {
     "Completed samples per second": "result_completed_samples_per_sec",
     "Scheduled samples per second": "result_scheduled_samples_per_sec",
-    "Tokens per second": "result_tokens_per_second",
     "Completed tokens per second": "result_completed_tokens_per_second",
+    "Completed tokens per second (inferred)": "result_inferred_completed_tokens_per_second",
 }
-"""What a summary calls a rate, and the detail log's key of it."""
-_PERCENTILES: Final = {
-    "percentile latency": "result_{}_percentile_latency_ns",
-    "percentile first token latency": "result_first_token_{}_percentile_latency_ns",
-    "first token percentile latency": "result_first_token_{}_percentile_latency_ns",
-    "percentile time to output token": "result_time_per_output_token_{}_percentile_ns",
+_SINGLE_STREAM: Final = {
+    "QPS w/ loadgen overhead": "result_qps_with_loadgen_overhead",
+    "QPS w/o loadgen overhead": "result_qps_without_loadgen_overhead",
+    "TPS w/ loadgen overhead": "result_token_throughput_with_loadgen_overhead",
 }
-"""The same of a percentile."""
-_OF_QUERIES: Final = "result_{}_percentile_per_query_latency_ns"
-"""What MultiStream's percentiles of latency are."""
+"""TPS w/o loadgen overhead is not among them: the detail log has it by the nanosecond."""
+_RATES: Final = {"Offline": _OFFLINE, "Server": _SERVER, "SingleStream": _SINGLE_STREAM}
+"""What a scenario's summary calls a rate, and the detail log's key of it."""
+_PERCENTILES: Final = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 _HEADLINE: Final = re.compile(
     r"^(Samples per second|Completed samples|\S+th percentile)", re.MULTILINE
 )
@@ -67,30 +67,67 @@ def check_summary(log: DetailLog, mode: str, notes: Notes) -> None:
         ours, theirs = said.get(key), log.get(name)
         if ours is not None and theirs is not None and ours != str(theirs).replace(" ", ""):
             notes.add("summary", path, f"it says {ours!r}, and the detail log says {theirs!r:.40}")
-    if not _HEADLINE.search(text):
-        notes.add("summary", path, "it does not say the result")
-    for name, key, figure in _figures(text, str(log.get("effective_scenario"))):
+    _check_figures(text, log, path, notes)
+
+
+def _check_figures(text: str, log: DetailLog, path: Path, notes: Notes) -> None:
+    """That each figure of the detail log that belongs into the summary is there, and the same."""
+    scenario = str(log.get("effective_scenario"))
+    rates = _RATES.get(scenario, {})
+    lines = {**rates, **_latencies(scenario)}
+    gone = dict.fromkeys(key for key in lines.values() if key in log.values)
+    for line in text.splitlines():
+        name, _, figure = (part.strip() for part in line.rpartition(":"))
+        key = lines.get(name)
+        if key is None or key not in log.values:
+            continue
+        gone.pop(key, None)
         logged = log.get(key)
-        if key in log.values and not _agree(figure, logged):
+        if not _agree(figure, logged, scenario if key in rates.values() else None):
             message = f"{name!r} is {figure:.40}, and {key!r} of the detail log is {logged!r:.40}"
             notes.add("summary", path, message)
+    if gone:
+        more = f", nor {len(gone) - 1} more of its figures" if len(gone) > 1 else ""
+        notes.add("summary", path, f"it does not say {next(iter(gone))!r} of the detail log{more}")
+    elif not _HEADLINE.search(text):
+        notes.add("summary", path, "it does not say the result")
 
 
-def _figures(text: str, scenario: str) -> Iterator[tuple[str, str, str]]:
-    """What the summary calls a figure, the detail log's key of it, and what the summary says."""
-    for name, figure in _FIGURE.findall(text):
-        percentile = _PERCENTILE.fullmatch(name)
-        if name in _RATES:
-            yield name, _RATES[name], figure
-        elif percentile is not None and percentile[2] in _PERCENTILES:
-            key = _PERCENTILES[percentile[2]]
-            if scenario == "MultiStream" and percentile[2] == "percentile latency":
-                key = _OF_QUERIES
-            yield name, key.format(f"{float(percentile[1]):.2f}"), figure
+def _latencies(scenario: str) -> dict[str, str]:
+    """What a summary calls each latency, and the detail log's key of it."""
+    # A query of MultiStream has many samples; the summary has those of the queries alone.
+    many = scenario == "MultiStream"
+    lines = {}
+    for word in ("min", "max", "mean"):
+        said = word.capitalize()
+        lines[f"{said} latency (ns)"] = f"result_{word}_{'query_' if many else ''}latency_ns"
+        lines[f"{said} First Token latency (ns)"] = f"result_first_token_{word}_latency_ns"
+        for link in ("to", "per"):  # LoadGen 5.1, and later ones
+            lines[f"{said} Time {link} Output Token (ns)"] = f"result_time_to_output_token_{word}"
+    for number in _PERCENTILES:
+        headline = f"{float(number):.1f}th"
+        latency = f"result_{number}_percentile_{'per_query_' if many else ''}latency_ns"
+        first = f"result_first_token_{number}_percentile_latency_ns"
+        each = f"result_time_per_output_token_{number}_percentile_ns"
+        lines |= {
+            f"{headline} percentile latency (ns)": latency,
+            f"{number} percentile latency (ns)": latency,
+            f"{headline} first token percentile latency (ns)": first,
+            f"{number} percentile first token latency (ns)": first,
+            f"{number} percentile time to output token (ns)": each,
+        }
+    return lines
 
 
-def _agree(figure: str, logged: object) -> bool:
-    """Whether two figures are one: either file may have it to six digits, or to two places."""
+def _agree(figure: str, logged: object, rate_of: str | None) -> bool:
+    """Whether two figures are one, to the digits that LoadGen writes.
+
+    Args:
+        figure: of the summary.
+        logged: of the detail log.
+        rate_of: the scenario, for a rate: both files have it to six digits, but that the summary
+            has all but Offline's to two places. A latency is a whole number in both.
+    """
     try:
         ours = float(figure)
         theirs = float(logged) if isinstance(logged, int | float) else math.nan
@@ -99,7 +136,10 @@ def _agree(figure: str, logged: object) -> bool:
     # A single query has no rate: both files have an infinity or no number, the log perhaps as text.
     if not math.isfinite(ours) or not math.isfinite(theirs):
         return not math.isfinite(ours) and not math.isfinite(theirs)
-    return math.isclose(ours, theirs, rel_tol=1e-5, abs_tol=0.00501)
+    if rate_of is None:
+        return ours == theirs
+    places = 0.0 if rate_of == "Offline" else 0.00501
+    return math.isclose(ours, theirs, rel_tol=1e-5, abs_tol=places)
 
 
 def _text(path: Path, notes: Notes) -> str | None:

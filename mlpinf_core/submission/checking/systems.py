@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mlpinf_core.vocabulary import Category
+from mlpinf_core.vocabulary import Category, Division
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from mlpinf_core.submission.layout import SubmitterPlace
 
 _NETWORK: Final = "is_network"
+_YES: Final = "true"
+"""The only word for a network that the official checkers know."""
 _NO: Final = ("false", "no", "n", "0", "off", "none", "n/a")
+"""Words that are none to them either, and plain to a reader; of any other it is said."""
 _COUNTS = ("number_of_nodes", "accelerators_per_node", "host_processors_per_node")
 
 
@@ -42,7 +45,7 @@ def check_system(
             zero = ' (write the text "0", not the number)' if data[key] == 0 else ""
             notes.add("system-field", path, f"{key!r} says nothing{zero}")
     _check_words(data, round_, path, notes)
-    _check_network(data, rules, path, notes)
+    _check_network(data, place.division, rules, path, notes)
     for key, wanted in (("submitter", place.submitter), ("division", place.division)):
         said = data.get(key)
         if said is not None and str(said).casefold() != wanted.casefold():
@@ -56,20 +59,31 @@ def _says_something(value: Any) -> bool:
 
 
 def _check_network(
-    data: dict[str, Any], rules: SystemDescriptionRules, path: Path, notes: Notes
+    data: dict[str, Any], division: str, rules: SystemDescriptionRules, path: Path, notes: Notes
 ) -> None:
-    """That a result was not measured over a network: those have rules that are not looked at."""
+    """That no closed result was measured over a network; an open one may have been."""
     said = data.get(_NETWORK)
     if said is None or said == "":
         return
-    if str(said).strip().casefold() not in _NO:
-        notes.add("network", path, f"{_NETWORK!r} is {said!r:.60}")
-    elif not isinstance(said, str):
-        notes.add("system-field", path, f"{_NETWORK!r} is {said!r}, and a text is expected")
-    elif missing := [key for key in rules.network if key not in data]:
-        # The official checker takes any text, also this one, for a reason to ask for the others.
+    word = str(said).strip().casefold()
+    if word == _YES and division == Division.CLOSED:
+        notes.add("network", path, f"{_NETWORK!r} is {said!r:.60} in the closed division")
+        return
+    if not isinstance(said, str):
+        message = f"{_NETWORK!r} is {said!r:.60}, and a text is expected"
+        notes.add("system-field", path, message)
+        return
+    if missing := [key for key in rules.network if key not in data]:
+        # The new official checker takes any text for a reason to ask, also one that denies it.
         message = f"{_NETWORK!r} is {said!r:.60}, and with any text there {missing[0]!r} is asked"
-        notes.add("system-field", path, message, remedy=f"leave {_NETWORK} out")
+        remedy = None if word == _YES else f"leave {_NETWORK} out"
+        notes.add("system-field", path, message, remedy=remedy)
+    if word == _YES:
+        message = f"{_NETWORK!r} is {said!r:.60}; what a network asks besides is not looked at"
+        notes.warn("network", path, message, remedy="have it checked officially as well")
+    elif word not in _NO:
+        message = f"{_NETWORK!r} is {said!r:.60}, which counts as no network"
+        notes.warn("system-word", path, message, remedy=f"say {_YES!r}, or leave {_NETWORK} out")
 
 
 def _check_words(data: dict[str, Any], round_: Round, path: Path, notes: Notes) -> None:
