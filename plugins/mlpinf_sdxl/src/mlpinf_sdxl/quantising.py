@@ -35,7 +35,8 @@ _LINEAR: Final = "MatMul"
 _TRANSFORMER: Final = re.compile(r"\battentions\.\d+\.")
 _EXACT: Final = re.compile(r"\b(conv_in|conv_out|conv_shortcut)\b")
 """The first convolution, the last and the shortcuts. A shortcut's input is a sum that no norm comes
-before; so are those of the samplers' convolutions, which are quantised nonetheless."""
+before; so are those of the samplers' convolutions, but the tiny images are no nearer without them.
+"""
 
 
 def _whole(sizes: Iterable[int]) -> tuple[int, ...]:
