@@ -108,16 +108,93 @@ def test_the_products_of_a_graph_are_told_in_its_order(graph: Path) -> None:
 
 
 def test_calibration_without_batches_is_refused(graph: Path) -> None:
-    with pytest.raises(BackendError, match="nothing to calibrate with"):
+    with pytest.raises(BackendError, match="nothing to calibrate with") as refused:
         calibrate(graph, [])
 
+    assert refused.value.remedy
 
-def test_calibration_with_something_other_than_numbers_is_refused(graph: Path) -> None:
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_calibration_with_something_other_than_numbers_ends_at_once(
+    value: float, graph: Path
+) -> None:
     bad = {"x": np.zeros((3, 16), np.float32)}
-    bad["x"][1, 7] = np.nan
+    bad["x"][1, 7] = value
+    rest = iter([FEEDS[0], bad, *FEEDS[1:]])
 
-    with pytest.raises(BackendError, match="not a number"):
-        calibrate(graph, [bad])
+    with pytest.raises(BackendError, match="infinite or not a number") as refused:
+        calibrate(graph, rest)
+
+    assert refused.value.where == "tensor x, batch 2"
+    assert "float32" in str(refused.value.remedy)
+    assert len(list(rest)) == len(FEEDS) - 1
+
+
+def written(folder: Path, nodes: list[Any], weights: dict[str, npt.NDArray[Any]]) -> Path:
+    """A graph from x [batch, 16] to y [batch, 16]."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 16]) for name in ("x", "y")
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "graph",
+            ends[:1],
+            ends[1:],
+            [numpy_helper.from_array(value, name) for name, value in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    path = folder / "graph.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+def test_of_two_products_of_one_activation_only_the_wanted_is_quantised(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    path = written(
+        tmp_path,
+        [
+            helper.make_node("MatMul", ["x", "wanted"], ["a"]),
+            helper.make_node("MatMul", ["x", "other"], ["b"]),
+            helper.make_node("Add", ["a", "b"], ["y"]),
+        ],
+        {name: np.eye(16, dtype=np.float32) for name in ("wanted", "other")},
+    )
+
+    assert quantise(path, path, {"x": 1.0}, "int8", {"wanted"}) == 1
+
+    first, second = (one for one in onnx.load(str(path)).graph.node if one.op_type == "MatMul")
+    assert list(first.input) == ["x_dequantised", "wanted_dequantised"]
+    assert list(second.input) == ["x", "other"]
+
+
+def test_a_graphs_weights_are_quantised_in_its_order(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    tensors = ["x", *(f"t{index}" for index in range(7)), "y"]
+    names = [f"w{index}" for index in range(8)]
+    path = written(
+        tmp_path,
+        [
+            helper.make_node("MatMul", [tensors[index], name], [tensors[index + 1]])
+            for index, name in enumerate(names)
+        ],
+        {name: np.eye(16, dtype=np.float32) for name in names},
+    )
+
+    quantise(path, path, dict.fromkeys(tensors, 1.0), "int8")
+
+    nodes = onnx.load(str(path)).graph.node
+    found = [one.input[0] for one in nodes if one.op_type == "QuantizeLinear"]
+    assert [name for name in found if name in names] == names
 
 
 def test_a_graph_that_starts_with_its_only_product_is_calibrated(tmp_path: Path) -> None:

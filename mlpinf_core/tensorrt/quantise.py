@@ -15,7 +15,7 @@ import numpy as np
 from mlpinf_core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -69,13 +69,14 @@ def calibrate(onnx_path: Path, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) 
         feeds: inputs, one batch after the other.
 
     Raises:
-        BackendError: there are no batches, or an activation is not a number.
+        BackendError: there are no batches, or an activation is infinite or not a number; names the
+            first such and its batch, and takes no more of them.
     """
     import onnx
     import onnxruntime
 
     model = onnx.load(str(onnx_path), load_external_data=False)
-    names = sorted({node.input[0] for node in _products(model)})
+    names = list(dict.fromkeys(node.input[0] for node in _products(model)))
     outputs = _magnitudes(model, names)
     # In a file: a graph of more than 2 GB has its weights in others, found beside it.
     measuring = onnx_path.with_name(f".{onnx_path.name}.calibrating")
@@ -86,13 +87,23 @@ def calibrate(onnx_path: Path, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) 
         measuring.unlink(missing_ok=True)
     largest = np.zeros(len(names))
     batches = 0
-    for feed in feeds:
-        batches += 1
-        largest = np.maximum(largest, np.array(session.run(outputs, dict(feed)), np.float64))
-    bad = [name for name, value in zip(names, largest, strict=True) if not np.isfinite(value)]
-    if not batches or bad:
-        what = f"{bad[0]} is not a number" if bad else "there is nothing to calibrate with"
-        raise BackendError(f"calibration failed: {what}", where=str(onnx_path))
+    for batches, feed in enumerate(feeds, 1):
+        found = np.array(session.run(outputs, dict(feed)), np.float64)
+        if not np.isfinite(found).all():
+            first = names[int(np.argmin(np.isfinite(found)))]
+            raise BackendError(
+                "calibration failed: an activation is infinite or not a number",
+                where=f"tensor {first}, batch {batches}",
+                remedy="look for such numbers in the weights and in what they are calibrated "
+                "with, and calibrate in float32, where the fewest overflow",
+            )
+        largest = np.maximum(largest, found)
+    if not batches:
+        raise BackendError(
+            "calibration failed: there is nothing to calibrate with",
+            where=onnx_path.name,
+            remedy="give one batch of inputs at least",
+        )
     return dict(zip(names, largest.tolist(), strict=True))
 
 
@@ -124,7 +135,13 @@ def _magnitudes(model: Any, names: Iterable[str]) -> list[str]:
     return outputs
 
 
-def quantise(source: Path, target: Path, largest: Mapping[str, float], kind: Kind) -> int:
+def quantise(
+    source: Path,
+    target: Path,
+    largest: Mapping[str, float],
+    kind: Kind,
+    weights: Container[str] | None = None,
+) -> int:
     """Write an 8-bit graph.
 
     Args:
@@ -133,6 +150,8 @@ def quantise(source: Path, target: Path, largest: Mapping[str, float], kind: Kin
         largest: of each activation, as :func:`calibrate` gives it; a product whose activation is
             not among them stays as it is.
         kind: of 8 bits.
+        weights: names of those whose products are meant, another product of the same activation
+            being left as it is; None is all.
 
     Returns:
         How many products are computed in 8 bits.
@@ -143,7 +162,7 @@ def quantise(source: Path, target: Path, largest: Mapping[str, float], kind: Kin
     writer = _Writer(model, kind)
     done = 0
     for node in list(_products(model)):
-        if node.input[0] in largest:
+        if node.input[0] in largest and (weights is None or node.input[1] in weights):
             scale = np.array(max(largest[node.input[0]], _SMALLEST) / _LARGEST[kind])
             node.input[1] = writer.weight(node)
             node.input[0] = writer.pair(node.input[0], scale, None, writer.dtype(node))
@@ -246,7 +265,8 @@ class _Writer:
 
     def sort(self) -> None:
         """Put every new node where its input is there already."""
-        given = {one.name for one in self._graph.input} | set(self._weights)
+        # No set: its order would be another one in every process.
+        given = dict.fromkeys([*(one.name for one in self._graph.input), *self._weights])
         waiting: dict[str, list[Any]] = {}
         for first, second in zip(self._new[::2], self._new[1::2], strict=True):
             waiting.setdefault(first.input[0], []).extend((first, second))

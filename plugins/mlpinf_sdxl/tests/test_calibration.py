@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlpinf_core import benchmark
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
 from mlpinf_core.vocabulary import Variant
 from mlpinf_sdxl import calibration, captions, tiny
-from mlpinf_sdxl.benchmarks import SdxlSettings
+from mlpinf_sdxl.benchmarks import TENSORRT, SdxlSettings, all_backends
 from mlpinf_sdxl.training import pack, scenes
 
 if TYPE_CHECKING:
@@ -99,3 +100,13 @@ def test_other_ones_than_the_references_are_refused(last: Any, tmp_path: Path) -
 
     with pytest.raises(IntegrityError, match="their ids are not those of the reference's list"):
         calibration.read(a_run(Variant.FULL, calibration_path=path))
+
+
+def test_what_measures_activations_is_a_prerequisite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "is_installed", lambda module: module != "onnxruntime")
+    backend = next(one for one in all_backends() if one.name == TENSORRT)
+
+    with pytest.raises(PrerequisiteError, match="needs what is not installed") as refused:
+        backend.require()
+
+    assert "mlpinf-sdxl[tensorrt]" in str(refused.value.remedy)

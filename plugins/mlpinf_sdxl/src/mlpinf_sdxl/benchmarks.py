@@ -219,6 +219,7 @@ def all_backends() -> list[BackendInfo]:
             requires={
                 "cuda": "mlpinf-sdxl[tensorrt]",
                 "onnx": "mlpinf-sdxl[tensorrt]",
+                "onnxruntime": "mlpinf-sdxl[tensorrt]",
                 "onnxscript": "mlpinf-sdxl[tensorrt]",
             },
         ),

@@ -16,8 +16,8 @@ from mlpinf_core.tensorrt.flavour import Flavour
 from mlpinf_core.tensorrt.memory import capability
 from mlpinf_core.tensorrt.spec import EngineSpec, Range
 from mlpinf_core.tensorrt.store import EngineFile, built
-from mlpinf_sdxl import checkpoint, exporting, quantising
-from mlpinf_sdxl.quantising import Calibration
+from mlpinf_sdxl import checkpoint, exporting, feeding, quantising
+from mlpinf_sdxl.feeding import Calibration
 from mlpinf_sdxl.samples import CaptionSamples
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def all_engines(
         flavour,
         target,
         weights,
-        quantising.chosen(run, samples, schedule, weights),
+        feeding.chosen(run, samples, schedule, weights),
         _Progress(run),
     )
     return {export.engine: making.engine(export) for export in exporting.EXPORTS}
@@ -90,21 +90,6 @@ def target_of(wanted: str, flavour: Flavour) -> str:
             remedy="leave backend.target out, or set backend.flavour to tensorrt_rtx",
         )
     return here
-
-
-_FP8: Final = (8, 9)
-"""The first compute capability that computes in FP8."""
-
-
-def _require_fp8(target: str) -> None:
-    """Calibration takes long, and TensorRT would refuse after it."""
-    parts = target.split(".")
-    if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _FP8:
-        raise ConfigurationError(
-            f"a GPU of compute capability {target} does not compute in FP8",
-            where="backend.unet_quantization",
-            remedy="set it to int8 or none, or build for 8.9 or more",
-        )
 
 
 def flavour_of(run: Run) -> Flavour:
@@ -162,14 +147,17 @@ class _Making:
         calibration = self.calibration if export.module == checkpoint.UNET else None
         kind, layers = settings.unet_quantization, settings.unet_quantized_layers
         dtype = settings.vae_dtype if export.module == checkpoint.VAE else settings.dtype
-        trailing = self._shapes(export)
+        module = self._empty(export)
+        trailing = self._shapes(export, module)
         source: dict[str, JSON] = {
             "weights": self.weights[export.module],
             "export": exporting.VERSION,
         }
+        products = quantising.count(module, layers) if calibration is not None else 0
         if calibration is not None:
             source["dtype"] = dtype
             source["quantized_layers"] = layers
+            source["quantized_products"] = products
             source["calibration"] = calibration.inputs()
         spec = EngineSpec(
             export.engine,
@@ -185,7 +173,7 @@ class _Making:
                 return self._graph(export, trailing, dtype, directory)
             scales = quantising.measured(self.run.store, calibration, self.progress.plain)
             graph = self._graph(export, trailing, dtype, directory)
-            return quantising.quantised(graph, scales, kind, layers)
+            return quantising.quantised(graph, scales, kind, layers, products)
 
         found = built(
             self.run.store, self.flavour, spec, source, write, self.progress, target=self.target
@@ -193,9 +181,11 @@ class _Making:
         self.progress.done(export.engine, found.seconds)
         return found
 
-    def _shapes(self, export: Export) -> dict[str, tuple[int, ...]]:
+    def _empty(self, export: Export) -> Any:
         config = checkpoint.read_json(self._folder / export.module / checkpoint.CONFIG)
-        module = checkpoint.empty(export.module, config)
+        return checkpoint.empty(export.module, config)
+
+    def _shapes(self, export: Export, module: Any) -> dict[str, tuple[int, ...]]:
         latents, ids = self.samples.latents, self.samples.first
         return exporting.shapes(export, module, latents.shape[-1], ids.shape[-1])
 
@@ -231,6 +221,21 @@ def profile(
         name: Range.fixed(shape) if name in export.fixed else Range.batches(most, shape)
         for name, shape in trailing.items()
     }
+
+
+_FP8: Final = (8, 9)
+"""The first compute capability that computes in FP8."""
+
+
+def _require_fp8(target: str) -> None:
+    """Calibration takes long, and TensorRT would refuse after it."""
+    parts = target.split(".")
+    if all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _FP8:
+        raise ConfigurationError(
+            f"a GPU of compute capability {target} does not compute in FP8",
+            where="backend.unet_quantization",
+            remedy="set it to int8 or none, or build for 8.9 or more",
+        )
 
 
 def _hash(run: Run, folder: Path, kind: str) -> str:

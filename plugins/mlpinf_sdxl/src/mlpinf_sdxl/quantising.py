@@ -1,139 +1,42 @@
-"""The UNet in 8 bits: scales from the denoising loop over calibration captions.
+"""The UNet in 8 bits: its products' scales, and its graph with them.
 
-The loop runs PyTorch's modules in float32; of some of its steps the UNet's inputs go on to
-onnxruntime, a caption at a time, which measures the same UNet's activations. The scales are an
-artifact of their own, so that an engine for another GPU or batch size finds them.
+onnxruntime measures what enters each product, over the inputs that :mod:`mlpinf_sdxl.feeding`
+gives. The scales are an artifact of their own, so that an engine for another GPU or batch size
+finds them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import attrs
-import numpy as np
 import torch
+from torch import nn
 
 from mlpinf_core.errors import BackendError
-from mlpinf_core.hashing import digest
 from mlpinf_core.tensorrt import quantise as eight_bit
 from mlpinf_core.tensorrt.store import FOLDER
-from mlpinf_sdxl import calibration, captions, checkpoint, denoising, exporting
-from mlpinf_sdxl.data import TOKENIZERS
-from mlpinf_sdxl.denoising import Denoiser
-from mlpinf_sdxl.samples import CaptionSamples
-from mlpinf_sdxl.schedule import Schedule
-from mlpinf_sdxl.tokens import ClipTokenizer
+from mlpinf_sdxl import feeding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    import numpy.typing as npt
-    from torch import Tensor
+    from collections.abc import Iterable
 
     from mlpinf_core.artifacts import ArtifactStore
-    from mlpinf_core.context import Run
-    from mlpinf_core.hashing import JSON
-    from mlpinf_core.tensorrt.quantise import Kind
-    from mlpinf_sdxl.denoising import Text
-    from mlpinf_sdxl.tensorrt_settings import TensorRtSettings
-
-    Feed = Mapping[str, npt.NDArray[np.float32]]
-    Announce = Callable[[str, int, int], None]
+    from mlpinf_core.tensorrt.quantise import Kind, Product
+    from mlpinf_sdxl.feeding import Announce, Calibration
 
 _ARTIFACT: Final = "unet-calibration"
 _SCALES: Final = "scales.json"
-_MODULES: Final = (checkpoint.UNET, checkpoint.CLIP1, checkpoint.CLIP2)
 _LINEAR: Final = "MatMul"
-"""What a linear layer of a transformer block is in the graph; one of the embeddings is a Gemm."""
-_EXACT: Final = re.compile(r"\.(conv_in|conv_out|conv_shortcut)\.")
-"""The first convolution, the last, and those whose inputs are sums that no norm comes before."""
-
-
-@attrs.frozen(eq=False)
-class Calibration:
-    """What the scales come from.
-
-    Attributes:
-        samples: the calibration captions, with the negative prompt, latents and pipeline.
-        steps: of the denoising loop that are measured, ascending.
-        schedule: of all steps.
-        guidance: how far to lead away from the negative prompt.
-        weights: hashes of the modules that the loop runs.
-    """
-
-    samples: CaptionSamples
-    steps: tuple[int, ...]
-    schedule: Schedule
-    guidance: float
-    weights: Mapping[str, str]
-
-    @property
-    def pipeline(self) -> Path:
-        """The folder of the weights."""
-        if self.samples.pipeline is None:
-            raise RuntimeError("there are no weights to calibrate")
-        return self.samples.pipeline
-
-    def inputs(self) -> dict[str, JSON]:
-        """Plain values that decide the scales."""
-        given = self.samples
-        return {
-            "captions": captions.digest(given.captions),
-            "samples": len(given),
-            "steps": list(self.steps),
-            "denoising_steps": len(self.schedule),
-            "guidance": self.guidance,
-            "tokens": digest([given.first.tolist(), given.second.tolist()]),
-            "latents": digest(given.latents.tolist()),
-            "weights": dict(self.weights),
-            "export": exporting.VERSION,
-        }
-
-
-def chosen(
-    run: Run, samples: CaptionSamples, schedule: Schedule, weights: Mapping[str, str]
-) -> Calibration | None:
-    """The calibration of a run; None where its UNet is not quantised.
-
-    Args:
-        run: whose settings say so.
-        samples: of the benchmark.
-        schedule: of the denoising steps.
-        weights: hash of each module.
-
-    Raises:
-        PrerequisiteError: the calibration captions are missing.
-        IntegrityError: they are not the reference's.
-    """
-    settings: TensorRtSettings = run.config.backend
-    if settings.unet_quantization == "none":
-        return None
-    texts = calibration.read(run)[: settings.calibration_samples or None]
-    count = min(settings.calibration_steps or len(schedule), len(schedule))
-    middle = (len(schedule) - 1) / 2
-    spread = np.linspace(0, 2 * middle, count) if count > 1 else np.array([middle])
-    return Calibration(
-        samples=_tokenised(texts, samples),
-        steps=tuple(int(step) for step in spread),
-        schedule=schedule,
-        guidance=run.config.benchmark.guidance,
-        weights={kind: weights[kind] for kind in _MODULES},
-    )
-
-
-def _tokenised(texts: tuple[str, ...], samples: CaptionSamples) -> CaptionSamples:
-    """Other captions of the same pipeline, the same negative prompt after them."""
-    if samples.pipeline is None:
-        raise RuntimeError("there are no weights to calibrate")
-    rows = [
-        np.concatenate([ClipTokenizer.of_folder(samples.pipeline / name).rows(texts), ids[-1:]])
-        for name, ids in zip(TOKENIZERS, (samples.first, samples.second), strict=True)
-    ]
-    return attrs.evolve(samples, captions=texts, first=rows[0], second=rows[1])
+"""What a linear layer of a transformer is in the graph; one of the embeddings is a Gemm."""
+_TRANSFORMER: Final = re.compile(r"\battentions\.\d+\.")
+_EXACT: Final = re.compile(r"\b(conv_in|conv_out|conv_shortcut)\b")
+"""The first convolution, the last and the shortcuts. A shortcut's input is a sum that no norm comes
+before; so are those of the samplers' convolutions, but the tiny images are no nearer without them.
+"""
 
 
 def _whole(sizes: Iterable[int]) -> tuple[int, ...]:
@@ -146,45 +49,110 @@ class Scale:
 
     Attributes:
         operator: of ONNX.
+        weights: their name in the graph.
         shape: of the weights.
         largest: magnitude of the activation.
     """
 
     operator: str
+    weights: str
     shape: tuple[int, ...] = attrs.field(converter=_whole)
     largest: float
 
+    @classmethod
+    def of(cls, product: Product, largest: float) -> Scale:
+        """The scale of a product."""
+        return cls(product.operator, product.weights, product.shape, largest)
 
-def quantised(graph: Path, scales: Sequence[Scale], kind: Kind, layers: str) -> Path:
+    def fits(self, product: Product) -> bool:
+        """Whether it was measured for this product, by all that is known of it."""
+        return self == Scale.of(product, self.largest)
+
+
+@attrs.frozen
+class Scales:
+    """What was measured for a UNet.
+
+    Attributes:
+        path: of the artifact.
+        each: product's, in the graph's order.
+    """
+
+    path: Path
+    each: tuple[Scale, ...]
+
+
+def count(unet: nn.Module, layers: str) -> int:
+    """How many layers of a UNet are to be computed in 8 bits.
+
+    Args:
+        unet: the module, with weights or without.
+        layers: ``linear`` is those of the transformers; ``all`` has most convolutions too.
+    """
+    return sum(
+        (isinstance(module, nn.Linear) and _TRANSFORMER.search(name) is not None)
+        or (layers == "all" and isinstance(module, nn.Conv2d) and not _EXACT.search(name))
+        for name, module in unet.named_modules()
+    )
+
+
+def quantised(graph: Path, scales: Scales, kind: Kind, layers: str, least: int) -> Path:
     """Write the 8-bit graph of an exported UNet beside it; its path.
 
     Args:
         graph: of the UNet, in any type.
-        scales: of its products, in its order.
+        scales: of its products.
         kind: of 8 bits.
         layers: ``linear`` or ``all``.
+        least: how many products have to be in 8 bits, as :func:`count` gives it.
 
     Raises:
-        BackendError: the scales are another UNet's; :func:`measured` gives none such.
+        BackendError: the scales are another graph's, or fewer products can be quantised.
     """
     products = eight_bit.products(graph)
-    if [(one.operator, one.shape) for one in products] != [
-        (one.operator, one.shape) for one in scales
-    ]:
-        raise BackendError("another UNet than this one was calibrated", where=str(graph))
-    wanted = {
-        product.activation: scale.largest
-        for product, scale in zip(products, scales, strict=True)
-        if product.operator == _LINEAR
-        or (layers == "all" and product.operator == "Conv" and not _EXACT.search(product.weights))
-    }
+    fit = len(products) == len(scales.each) and all(
+        scale.fits(product) for product, scale in zip(products, scales.each, strict=True)
+    )
+    if not fit:
+        raise BackendError(
+            "the scales that were calibrated are those of another graph than this UNet's",
+            where=str(scales.path),
+            remedy="remove that folder and build again; if that does not help, set backend.dtype "
+            "to float32, which calibration computes in",
+        )
+    largest: dict[str, float] = {}
+    for product, scale in zip(products, scales.each, strict=True):
+        largest[product.activation] = scale.largest
+    wanted = {product.weights for product in _wanted(products, layers)}
     target = graph.with_name(f"{graph.stem}.{kind}.onnx")
-    eight_bit.quantise(graph, target, wanted, kind)
+    _require(eight_bit.quantise(graph, target, largest, kind, wanted), least)
     return target
 
 
-def measured(store: ArtifactStore, how: Calibration, announce: Announce) -> tuple[Scale, ...]:
-    """What enters each product of the UNet, in its graph's order: found, or measured now.
+def _wanted(products: Iterable[Product], layers: str) -> list[Product]:
+    """Those that are to be computed in 8 bits."""
+    return [
+        product
+        for product in products
+        if product.operator == _LINEAR
+        or (layers == "all" and product.operator == "Conv" and not _EXACT.search(product.weights))
+    ]
+
+
+def _require(found: int, least: int) -> None:
+    """An engine that is called int8 and computes otherwise would pass for a slow one."""
+    if found < least:
+        raise BackendError(
+            f"the UNet's graph has {found} products with weights to quantise, and the UNet "
+            f"{least} such layers",
+            where="backend.unet_quantization",
+            remedy="pip install --upgrade 'onnxscript>=0.5', which leaves weights as they are "
+            "multiplied; or set backend.unet_quantization to none",
+        )
+
+
+def measured(store: ArtifactStore, how: Calibration, announce: Announce) -> Scales:
+    """What enters each product of the UNet: found, or measured now.
 
     Args:
         store: of the run.
@@ -192,118 +160,28 @@ def measured(store: ArtifactStore, how: Calibration, announce: Announce) -> tupl
         announce: told of a sentence, and of captions done and to do.
 
     Raises:
-        BackendError: an activation is not a number.
+        BackendError: an activation is infinite or not a number, or the graph's linear layers are
+            not products with weights.
     """
 
     def make(directory: Path) -> None:
         graph = directory / "graph"
         graph.mkdir()
         announce("exporting unet to calibrate it", 0, 0)
-        path, unet = export(how, graph)
-        largest = eight_bit.calibrate(path, feeds(how, unet, announce))
-        found = [
-            Scale(one.operator, one.shape, largest[one.activation])
-            for one in eight_bit.products(path)
-        ]
+        path, unet = feeding.export(how, graph)
+        products = eight_bit.products(path)
+        _require(len(_wanted(products, "linear")), count(unet, "linear"))
+        largest = eight_bit.calibrate(path, feeding.feeds(how, unet, announce))
         for file in graph.iterdir():
             file.unlink()
         graph.rmdir()
-        rows = [attrs.asdict(one) for one in found]
+        rows = [attrs.asdict(Scale.of(one, largest[one.activation])) for one in products]
         (directory / _SCALES).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
     artifact = store.build(
         FOLDER, _ARTIFACT, how.inputs(), make, announce=lambda sentence: announce(sentence, 0, 0)
     )
-    return tuple(Scale(**row) for row in json.loads((artifact.path / _SCALES).read_text("utf-8")))
-
-
-def export(how: Calibration, folder: Path) -> tuple[Path, Any]:
-    """The UNet's graph in float32, and the UNet."""
-    unet = checkpoint.load(checkpoint.UNET, how.pipeline, torch.float32, torch.device("cpu"))
-    what = next(one for one in exporting.EXPORTS if one.module == checkpoint.UNET)
-    given = how.samples
-    trailing = exporting.shapes(what, unet, given.latents.shape[-1], given.first.shape[-1])
-    path = folder / "unet.onnx"
-    exporting.write(what, unet, trailing, path, torch.float32)
-    return path, unet
-
-
-def feeds(how: Calibration, unet: Any, announce: Announce) -> Iterator[Feed]:
-    """The UNet's inputs at the chosen steps of each caption, [negative, positive].
-
-    Args:
-        how: to calibrate.
-        unet: in float32; moves to a CUDA device where there is one.
-        announce: told how many captions are done.
-    """
-    given, count = how.samples, len(how.samples)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    clip1, clip2 = (
-        checkpoint.load(kind, how.pipeline, torch.float32, device)
-        for kind in (checkpoint.CLIP1, checkpoint.CLIP2)
-    )
-    seen = _Seen(unet.to(device))
-
-    def encoded(row: int) -> Text:
-        first, second = (
-            torch.from_numpy(ids[row : row + 1]).to(device) for ids in (given.first, given.second)
-        )
-        return denoising.encode(clip1, clip2, first, second, torch.float32)
-
-    with torch.inference_mode():
-        negative = encoded(count)
-        denoiser = Denoiser(
-            seen,
-            how.schedule,
-            torch.from_numpy(given.latents).to(device),
-            negative.after(negative),
-            guidance=how.guidance,
-            dtype=torch.float32,
-            size=given.image_size,
-        )
-    for row in range(count):
-        announce("calibrating unet", row, count)
-        seen.feeds.clear()
-        with torch.inference_mode():
-            denoiser(encoded(row).after(negative))
-        for step in how.steps:
-            yield seen.feeds[step]
-    announce("calibrating unet", count, count)
-
-
-class _Seen:
-    """A UNet that keeps what it was given since it was last cleared: one caption's inputs."""
-
-    def __init__(self, unet: Any) -> None:
-        self._unet = unet
-        self.feeds: list[Feed] = []
-
-    def __call__(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        *,
-        encoder_hidden_states: Tensor,
-        added_cond_kwargs: Mapping[str, Tensor],
-        return_dict: bool,
-    ) -> Any:
-        given = {
-            "sample": sample,
-            "timestep": timestep,
-            "states": encoder_hidden_states,
-            "pooled": added_cond_kwargs["text_embeds"],
-            "time_ids": added_cond_kwargs["time_ids"],
-        }
-        self.feeds.append({name: _copy(value) for name, value in given.items()})
-        return self._unet(
-            sample,
-            timestep,
-            encoder_hidden_states=encoder_hidden_states,
-            added_cond_kwargs=added_cond_kwargs,
-            return_dict=return_dict,
-        )
-
-
-def _copy(value: Tensor) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = value.float().cpu().numpy().copy()
-    return found
+    # PyTorch keeps the memory of modules that are gone, and TensorRT is about to want it.
+    torch.cuda.empty_cache()
+    rows = json.loads((artifact.path / _SCALES).read_text("utf-8"))
+    return Scales(artifact.path, tuple(Scale(**row) for row in rows))
