@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import ctranslate2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlpinf_llm import scoring, tables, tiny
+from mlpinf_llm import make_tiny, scoring, tables, tiny
 from mlpinf_llm.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
@@ -70,6 +72,16 @@ def test_limits_lie_below_what_int8_reached_and_above_what_a_quarter_of_it_lost(
         assert metric["lower"] < low
         assert metric["upper"] is None or high < metric["upper"]
         assert metric["lower"] > 0.6 * metric["reference"]
+
+
+@given(judged=st.integers(10, 60), missed=st.integers(0, 5))
+def test_a_limit_admits_two_wrong_samples_more_than_were_measured(judged: int, missed: int) -> None:
+    def share(wrong: int) -> float:
+        return 100 * (judged - wrong) / judged
+
+    lower = make_tiny.limits("exact_match", share(missed), [share(missed)], judged)["lower"]
+    assert lower is not None
+    assert share(missed + 3) < lower <= share(missed + 2)
 
 
 @pytest.mark.model
