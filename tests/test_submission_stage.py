@@ -19,12 +19,13 @@ from mlpinf_core.errors import (
 )
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.results import RunResult
-from mlpinf_core.rules import load_round
+from mlpinf_core.rules import ROUNDS, load_round
 from mlpinf_core.submission.checking import check
+from mlpinf_core.submission.naming import measurements
 from mlpinf_core.submission.staging import stage
 from mlpinf_core.submission.truncation import truncate
 from mlpinf_core.submission.whole import alone_at
-from mlpinf_core.vocabulary import Division
+from mlpinf_core.vocabulary import Division, Variant
 
 from .disks import full_disk
 from .submission_trees import ACCURACY_LOG, DETAIL, FIELDS, SUBMITTER, SYSTEM, make_tree, rewrite
@@ -417,6 +418,19 @@ def test_an_incomplete_description_names_what_is_missing(runs: Path, tmp_path: P
     fields = {key: value for key, value in FIELDS.items() if key != "cooling"}
     with pytest.raises(PrerequisiteError, match="not complete: cooling"):
         staged(runs, tmp_path / "tree", fields=fields)
+
+
+@pytest.mark.parametrize("round_", ROUNDS)
+def test_every_tiny_variant_says_of_its_model_what_a_submission_asks_for(round_: str) -> None:
+    wanted = load_round(round_).submission.measurement_fields
+    tiny = {
+        each.name: each.variants[Variant.TINY]
+        for each in Plugins.from_environment().benchmarks()
+        if Variant.TINY in each.variants
+    }
+    assert "stable-diffusion-xl" in tiny
+    for name, variant in tiny.items():
+        assert set(measurements(name, variant, {}, wanted)) == set(wanted)
 
 
 def test_an_unknown_measurement_names_the_nearest(runs: Path, tmp_path: Path) -> None:

@@ -77,9 +77,7 @@ def named(
             left.append(Left(f"{workload} on {each.system}", "the run with power takes its place"))
             continue
         variant = plugins.benchmark(workload.benchmark).variant(workload.variant)
-        chosen[place] = Named(
-            each, benchmark, model, _measurements(benchmark, variant, said, known)
-        )
+        chosen[place] = Named(each, benchmark, model, measurements(benchmark, variant, said, known))
     return list(chosen.values()), left
 
 
@@ -98,9 +96,20 @@ def _barred(each: Chosen, rules: Round, division: Division) -> str | None:
     return None
 
 
-def _measurements(
+def measurements(
     benchmark: str, variant: VariantSpec, said: Mapping[str, str], wanted: tuple[str, ...]
 ) -> dict[str, str]:
+    """What a submission says of a model.
+
+    Args:
+        benchmark: the name that it is submitted under.
+        variant: which says most of it.
+        said: by the submitter, above that.
+        wanted: the keys that the round asks for.
+
+    Raises:
+        PrerequisiteError: nobody says one of them.
+    """
     weights = [source.name for source in variant.sources if source.kind == "models"]
     known = {"retraining": "No"}
     if weights:
