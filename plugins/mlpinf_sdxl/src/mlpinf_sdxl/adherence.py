@@ -5,6 +5,11 @@ of seven near misses, which differ in one word each; chance is one in eight. *Dr
 images are from those of the same pipeline in float32, both reduced to 32 pixels a side. Its mean
 hides a few wrong images, such as those of two captions that changed places, and so *worst drift* is
 that of the image that is farthest away.
+
+A submission has to give a *CLIP score* and an *FID*. Here they are worked out as the full variant's
+are, but with this scorer in place of CLIP and of Inception, so that they compare with nothing else:
+100 times the cosine between image and caption, and the Fréchet distance between the vectors of the
+images' small copies and of the reference's. Neither is judged.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlpinf_sdxl import tiny
+from mlpinf_sdxl.fidelity import CLIP_SCORE, FID_SCORE, frechet_distance
 from mlpinf_sdxl.scorer import Scorer
 from mlpinf_sdxl.tokens import ClipTokenizer
 from mlpinf_sdxl.training import scenes
@@ -26,12 +32,14 @@ if TYPE_CHECKING:
 
 REDUCED: Final = 32
 """Width and height of the reference's small copies, in pixels."""
+_TIMES: Final = 4
+"""An image is so much larger."""
 
 
 def score(
     pictures: Iterable[tuple[int, npt.NDArray[np.uint8]]], captions: Sequence[str]
 ) -> Mapping[str, float]:
-    """``ADHERENCE`` in per cent, ``DRIFT`` and ``WORST_DRIFT`` in 255ths of the brightness.
+    """All five: ``ADHERENCE`` in per cent, the drifts in 255ths of the brightness.
 
     Args:
         pictures: samples and their images.
@@ -39,14 +47,20 @@ def score(
     """
     reference = np.load(tiny.reference())
     judge = Judge.load()
-    shown, distances = [], []
+    shown, distances, likeness, vectors, references = [], [], [], [], []
     for sample, image in pictures:
+        small = reduced(image)
         shown.append(judge.shows(image, captions[sample]))
-        distances.append(np.abs(reduced(image) - reference[sample]).mean())
+        distances.append(np.abs(small - reference[sample]).mean())
+        likeness.append(judge.likeness(image, [captions[sample]])[0])
+        vectors.append(judge.vector(_enlarged(small.round().astype(np.uint8))))
+        references.append(judge.vector(_enlarged(reference[sample])))
     return {
         "ADHERENCE": 100 * float(np.mean(shown)),
         "DRIFT": float(np.mean(distances)),
         "WORST_DRIFT": float(np.max(distances)),
+        CLIP_SCORE: 100 * float(np.mean(likeness)),
+        FID_SCORE: max(0.0, frechet_distance(*_normal(references), *_normal(vectors))),
     }
 
 
@@ -56,6 +70,20 @@ def reduced(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     parts = image.reshape(REDUCED, part, REDUCED, part, 3)
     small: npt.NDArray[np.float32] = parts.mean((1, 3), dtype=np.float32)
     return small
+
+
+def _enlarged(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A small copy as large as what the scorer looks at."""
+    enlarged: npt.NDArray[np.uint8] = small.repeat(_TIMES, 0).repeat(_TIMES, 1)
+    return enlarged
+
+
+def _normal(
+    vectors: Sequence[npt.NDArray[np.float32]],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and covariance; of one vector, none."""
+    rows = np.stack(vectors).astype(np.float64)
+    return rows.mean(0), np.cov(rows, rowvar=False, bias=True)
 
 
 class Judge:
@@ -84,11 +112,25 @@ class Judge:
             image: uint8 [128, 128, 3].
             caption: of a scene.
         """
+        misses = [scene.caption for scene in scenes.altered(scenes.parse(caption))]
+        return int(self.likeness(image, [caption, *misses]).argmax()) == 0
+
+    def likeness(
+        self, image: npt.NDArray[np.uint8], captions: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Cosine between an image, uint8 [128, 128, 3], and each of n captions: float32 [n]."""
         import torch
 
-        misses = [scene.caption for scene in scenes.altered(scenes.parse(caption))]
-        rows = torch.from_numpy(self._tokenizer.rows([caption, *misses]))
+        rows = torch.from_numpy(self._tokenizer.rows(captions))
+        with torch.inference_mode():
+            said: npt.NDArray[np.float32] = self._scorer.captions(rows).numpy()
+        return said @ self.vector(image)
+
+    def vector(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """An image's vector, float32 [64] of length 1; the image is uint8 [128, 128, 3]."""
+        import torch
+
         with torch.inference_mode():
             pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-            likeness = self._scorer.captions(rows) @ self._scorer.images(pixels)[0]
-        return int(likeness.argmax()) == 0
+            found: npt.NDArray[np.float32] = self._scorer.images(pixels)[0].numpy()
+        return found
