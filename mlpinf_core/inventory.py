@@ -14,7 +14,7 @@ from mlpinf_core.downloads import SourceState
 from mlpinf_core.errors import ConfigurationError, PrerequisiteError
 from mlpinf_core.manifest import Manifest
 from mlpinf_core.plan import Request, make_plan
-from mlpinf_core.scratch import FOLDERS, readable
+from mlpinf_core.scratch import FOLDERS, readable, sizes_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -191,6 +191,6 @@ def size_of(path: Path) -> int:
     try:
         if path.is_file():
             return path.stat().st_size
-        return sum(p.lstat().st_size for p in path.rglob("*") if p.is_file())
     except OSError:
         return 0
+    return sum(size for _, size in sizes_in(path))

@@ -227,6 +227,19 @@ def discard(path: Path) -> None:
             path.unlink()
 
 
+def sizes_in(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files below a folder with their bytes, while somebody else may be writing there.
+
+    A file or a folder that goes away as it is looked at is left out.
+    """
+    for parent, _, files in os.walk(folder):  # which passes over a folder that is gone
+        for name in files:
+            path = Path(parent, name)
+            with contextlib.suppress(OSError):
+                size = path.lstat().st_size
+                yield path, size
+
+
 def readable(size: float) -> str:
     """A number of bytes for people: ``98.4 MB`` (powers of 1000)."""
     if size < 1000:

@@ -12,7 +12,7 @@ import pytest
 
 import mlpinf_core
 from mlpinf_core.errors import PrerequisiteError, UnknownNameError
-from mlpinf_core.scratch import VARIABLE, Scratch, readable
+from mlpinf_core.scratch import VARIABLE, Scratch, discard, readable, sizes_in
 
 ROOT = str(Path(mlpinf_core.__file__).parents[1])
 
@@ -147,3 +147,16 @@ def test_a_lock_is_held_by_one_at_a_time_and_who_will_not_wait_is_told(tmp_path:
 )
 def test_sizes_are_written_for_people(size: float, text: str) -> None:
     assert readable(size) == text
+
+
+def test_files_are_counted_whatever_goes_away_meanwhile(tmp_path: Path) -> None:
+    for name in ("here", "a/gone", "b/c/gone"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1234")
+    assert sum(size for _, size in sizes_in(tmp_path)) == 12
+    counting = sizes_in(tmp_path)
+    assert next(counting) == (tmp_path / "here", 4)
+    discard(tmp_path / "a")
+    (tmp_path / "b" / "c" / "gone").unlink()
+    assert list(counting) == []
+    assert list(sizes_in(tmp_path / "nowhere")) == []

@@ -15,7 +15,7 @@ from mlpinf_core.inventory import Needed, require_room, sources_of_all
 from mlpinf_core.plan import Plan, Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.preflight import CheckState, check
-from mlpinf_core.scratch import Scratch, readable
+from mlpinf_core.scratch import Scratch, readable, sizes_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -180,7 +180,7 @@ def build_command(verbose: int, request: Request) -> None:
 
 def _size(folder: Path) -> int:
     """Bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(size for _, size in sizes_in(folder))
 
 
 def _prepare(verbose: int, request: Request, *, every: bool = False) -> dict[Path, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING, Final
@@ -13,7 +12,7 @@ from mlpinf_core.benchmark import FolderSource
 from mlpinf_core.downloads.place import Place
 from mlpinf_core.hashing import JSON, HashMemory, digest, sync_folder, sync_tree, write_atomically
 from mlpinf_core.manifest import HASHES_NAME, FileRecord, Manifest, differences, summary
-from mlpinf_core.scratch import discard
+from mlpinf_core.scratch import discard, sizes_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,13 +56,12 @@ class FolderPlace(Place[FolderSource]):
         Those of whole files, and of the beginnings that a fetch goes on from.
         """
         total = 0
-        for path in self.part.rglob("*"):
+        for path, size in sizes_in(self.part):
             top, *inside = path.relative_to(self.part).parts
             note = top == _BEGUN and path.suffix == ".json"
             if top == _CLIENTS or note or (top in _OURS and not inside):
                 continue
-            with contextlib.suppress(OSError):  # it may be moved about while it is counted
-                total += path.stat().st_size if path.is_file() else 0
+            total += size
         return total
 
     def begun(self, sha256: str) -> Path:

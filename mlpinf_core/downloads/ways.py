@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -74,15 +73,6 @@ class Progress:
         self._next = now + self._INTERVAL_S
         self._told = done
         self._callback(done, self._total)
-
-
-def bytes_in(folder: Path) -> int:
-    """The bytes of the files in a folder that somebody else is writing to; 0 when there is none."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # it may be moved about while it is counted
-            total += path.stat().st_size if path.is_file() else 0
-    return total
 
 
 def no_room(need: int, free: int) -> str:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from mlpinf_core.downloads.ways import Progress, WayFailedError, accept, bytes_in
+from mlpinf_core.downloads.ways import Progress, WayFailedError, accept
+from mlpinf_core.scratch import sizes_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,8 @@ def _download(requirement: str, work: Path, progress: Progress) -> Path:
                     status = child.wait(timeout=_POLL_S)
                     break
                 except subprocess.TimeoutExpired:
-                    progress.almost(bytes_in(wheels) + bytes_in(temporary))
+                    ours = (wheels, temporary)
+                    progress.almost(sum(size for each in ours for _, size in sizes_in(each)))
         finally:
             if child.poll() is None:
                 child.kill()
