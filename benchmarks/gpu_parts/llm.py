@@ -32,7 +32,6 @@ from mlpinf_llm.vllm.settings import VllmSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PARTS = ("direct", "offline", "server")
 LEAST_SHARE = 0.8
 LEAST_EFFICIENCY = 0.97
 PUBLISHED = {"llama3.1-8b": published.LLAMA_8B, "llama2-70b": published.LLAMA_70B}
@@ -56,7 +55,7 @@ class Part:
 
     Attributes:
         model: its name.
-        what: of ``PARTS``.
+        what: ``direct``, ``offline`` or ``server``.
         toy: whether it is a toy.
         shape: the model's, and of its requests.
         folder: with its ``config.json``.
@@ -139,8 +138,9 @@ def _use_double() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_DOUBLES), before]))
     import vllm
 
-    version = getattr(vllm, "VERSION", None)
-    print(f"vLLM is a double of {version}'s signatures here: no rate says anything", flush=True)
+    print(
+        f"vLLM is a double of {vllm.VERSION}'s signatures here: no rate says anything", flush=True
+    )
 
 
 def _direct(part: Part) -> Iterator[Row]:
@@ -177,7 +177,7 @@ def _server(part: Part) -> Iterator[Row]:
     )
     told = {key: value for key, value in found.items() if key.startswith("result_")}
     tokens = float(found["result_completed_tokens_per_second"])
-    yield part.row(
-        f"Server at {rate:.1f} queries/s", tokens, "Server", causes=found["causes"], **told
-    )
+    verdict = "VALID" if found["valid"] else "INVALID"  # which has no result, whatever its rate
+    name = f"Server at {rate:.1f} queries/s, {verdict}"
+    yield part.row(name, tokens, "Server", causes=found["causes"], **told)
     yield part.plain("Server, VALID", float(found["valid"]), 1.0)
