@@ -2,19 +2,25 @@
 
     python benchmarks/gpu.py [PART ...] [--toy] [--json FILE]
 
-Parts: correctness, whisper, rgat, sdxl, tensorrt. Each can be run alone, takes under eight minutes,
-and runs in a process of its own, so that one that fails costs no other its figures. No weights can
-be had with a benchmark script, so the full-size models have random weights of the true architecture
-and type: the same bytes and operations; accuracy is claimed of the tiny variants alone.
+Parts: correctness, whisper, rgat, sdxl, tensorrt, and for MODEL llama3.1-8b and llama2-70b, which
+need vLLM, MODEL-direct, MODEL-offline and MODEL-server. Each can be run alone, takes under eight
+minutes, and runs in a process of its own, so that one that fails costs no other its figures. No
+weights can be had with a benchmark script, so the full-size models have random weights of the true
+architecture and type: the same bytes and operations; accuracy is claimed of the tiny variants
+alone.
 
-``--toy`` runs everything on a CPU with tiny shapes, to see that the script itself works.
+``--toy`` runs everything on a CPU with tiny shapes, to see that the script itself works. vLLM does
+not run there, and a double that has its signatures and computes nothing stands in for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -23,15 +29,24 @@ from typing import Any
 
 from gpu_parts.rows import HEAD
 
-PARTS = ("correctness", "whisper", "rgat", "sdxl", "tensorrt")
+PARTS: dict[str, tuple[str, dict[str, str]]] = {
+    **{name: (name, {}) for name in ("correctness", "whisper", "rgat", "sdxl", "tensorrt")},
+    **{
+        f"{model}-{what}": ("llm", {"model": model, "what": what})
+        for model in ("llama3.1-8b", "llama2-70b")
+        for what in ("direct", "offline", "server")
+    },
+}
+"""Each one's module, and what its ``measure`` is told."""
 LIMIT_S = 480
 
 
 def one(part: str, *, toy: bool, out: Path) -> int:
     """Measure a part in this process; what was measured is kept when the rest fails."""
     rows: list[dict[str, Any]] = []
+    module, more = PARTS[part]
     try:
-        for row in importlib.import_module(f"gpu_parts.{part}").measure(toy=toy):
+        for row in importlib.import_module(f"gpu_parts.{module}").measure(toy=toy, **more):
             print(row.line(), flush=True)
             rows.append(row.to_dict())
             out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -46,10 +61,16 @@ def in_process(part: str, *, toy: bool, folder: Path) -> list[dict[str, Any]]:
     out = folder / f"gpu-{part}.json"
     out.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--one", part, "--out", str(out)]
+    command += ["--toy"] if toy else []
+    child = subprocess.Popen(command, start_new_session=True)
     try:
-        subprocess.run([*command, *(["--toy"] if toy else [])], check=False, timeout=LIMIT_S)
+        child.wait(LIMIT_S)
     except subprocess.TimeoutExpired:
         print(f"{part}: stopped after {LIMIT_S} s", file=sys.stderr)
+    finally:  # what it started and left, too: an engine would keep the card to itself
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
     if not out.exists():
         return []
     found: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))

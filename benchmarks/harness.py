@@ -64,13 +64,19 @@ def one(name: str, scenario: str, output: Path, variant: str | None, settings: l
     if "runs" not in result:
         raise SystemExit(done.stderr)
     run = result["runs"][0]
+    directory = Path(run["directory"])
+    causes = "; ".join(cause["message"] for cause in run["verdict"]["causes"])
+    log = directory / "mlperf_log_detail.txt"
+    if not log.is_file():  # the run's directory is about to go
+        said = (directory / "child.log").read_text(errors="replace").splitlines()
+        raise SystemExit("\n".join([*said[-40:], f"no test was made: {causes}"]))
     values: dict[str, Any] = {}
-    for line in (Path(run["directory"]) / "mlperf_log_detail.txt").read_text().splitlines():
+    for line in log.read_text().splitlines():
         entry = json.loads(line.removeprefix(":::MLLOG "))
         if isinstance(entry["value"], int | float | str):
             values[entry["key"]] = entry["value"]
     values["valid"] = run["verdict"]["valid"]
-    values["causes"] = "; ".join(cause["message"] for cause in run["verdict"]["causes"])
+    values["causes"] = causes
     values["peak_memory_kib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(json.dumps(values))
 

@@ -133,12 +133,18 @@ class VllmService:
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        kind = RequestOutputKind.DELTA if self._ask.stream else RequestOutputKind.FINAL_ONLY
-        self._sampling = SamplingParams(**self._sampling_arguments, output_kind=kind)
+        kinds = RequestOutputKind
+        self._kind = kinds.DELTA if self._ask.stream else kinds.FINAL_ONLY
+        self._sampling = SamplingParams(**self._sampling_arguments, output_kind=self._kind)
         self._tokens: Callable[..., Any] = TokensPrompt
         self._dead = EngineDeadError
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments))
         await self._llm.check_health()
+
+    def sampling(self, index: int) -> Any:
+        """How the answer to a sample is chosen, SamplingParams: the rules have all chosen alike."""
+        del index
+        return self._sampling
 
     async def answer(self, index: int, first: Callable[[int], None] | None) -> list[int]:
         """The ids of one answer.
@@ -152,7 +158,7 @@ class VllmService:
         ids: list[int] = []
         finish = None
         try:
-            outputs = self._llm.generate(prompt, self._sampling, next(self._names))
+            outputs = self._llm.generate(prompt, self.sampling(index), next(self._names))
             async with aclosing(outputs):  # what breaks off here, vLLM is told to abort
                 async for output in outputs:
                     part = output.outputs[0]
