@@ -317,6 +317,7 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
         ("attempts = 0" + QUICK, "attempts"),
         (QUICK + SUBMISSION.replace("open", "ajar"), "unknown division 'ajar'"),
         (QUICK + "[submission]\nsubmitter = 'ACME'", "division"),
+        (QUICK + SUBMISSION, "cannot be submitted to the open division: v5.1 does not have"),
         ("[[workloads]", "not TOML"),
     ],
 )

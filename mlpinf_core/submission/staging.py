@@ -158,7 +158,7 @@ def _check_source(source: Path, private: Sequence[Path]) -> None:
 def _check_request(place: SubmitterPlace, source: Path | None, calibration: Path | None) -> None:
     from mlpinf_core.systems.files import proper_name
 
-    proper_name(place.submitter, "the submitter")
+    proper_name(place.submitter, "--submitter", "submitter")
     audited = place.division in place.rules.audited_divisions
     for path, option, what in (
         (source, "--source", "the source code"),
