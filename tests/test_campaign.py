@@ -317,7 +317,6 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
         ("attempts = 0" + QUICK, "attempts"),
         (QUICK + SUBMISSION.replace("open", "ajar"), "unknown division 'ajar'"),
         (QUICK + "[submission]\nsubmitter = 'ACME'", "division"),
-        (QUICK + SUBMISSION, "cannot be submitted to the open division: v5.1 does not have"),
         ("[[workloads]", "not TOML"),
     ],
 )
@@ -328,6 +327,19 @@ def test_a_mistake_in_the_file_is_told_before_anything_is_done(
     with pytest.raises(ConfigurationError) as caught:
         campaign_of(path)
     assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_workload_that_nothing_will_be_submitted_of_is_refused_before_it_is_run(
+    tmp_path: Path,
+) -> None:
+    path = campaign_file(tmp_path, QUICK, SUBMISSION)
+    for verb in ((), ("status",)):
+        found = subprocess.run(
+            [*MLPINF, "campaign", *verb, str(path)], capture_output=True, text=True, timeout=SECONDS
+        )
+        assert found.returncode == ExitCode.USAGE
+        assert "cannot be submitted to the open division: v5.1 does not have" in found.stderr
     assert list(tmp_path.iterdir()) == [path]
 
 

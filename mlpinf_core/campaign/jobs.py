@@ -20,6 +20,8 @@ from mlpinf_core.runs import best, find_runs
 from mlpinf_core.vocabulary import Division, Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlpinf_core.campaign.file import CampaignFile
     from mlpinf_core.plugins import Plugins
 
@@ -82,8 +84,7 @@ def jobs_of(campaign: CampaignFile, plugins: Plugins) -> tuple[tuple[Job, ...], 
     """Every workload of a campaign, and what was left out of it.
 
     Raises:
-        ConfigurationError: a name, a key or a value is wrong, or a workload is there twice or
-            cannot be in the submission.
+        ConfigurationError: a name, a key or a value is wrong, or a workload is there twice.
         PrerequisiteError: a variant cannot be run yet.
     """
     found: dict[str, Job] = {}
@@ -98,31 +99,35 @@ def jobs_of(campaign: CampaignFile, plugins: Plugins) -> tuple[tuple[Job, ...], 
                     f"{planned.workload} is in the campaign twice",
                     remedy="one workload has one result: take one of the tables out",
                 )
-            _check_submittable(campaign, planned, plugins)
             found[slug] = _job(campaign, request, planned, plugins)
     return tuple(found.values()), tuple(dict.fromkeys(left_out))
 
 
-def _check_submittable(campaign: CampaignFile, planned: PlannedRun, plugins: Plugins) -> None:
-    """Refuse before hours of runs what staging would leave out after them."""
+def check_submittable(campaign: CampaignFile, jobs: Iterable[Job], plugins: Plugins) -> None:
+    """Refuse before hours of runs what staging would leave out after them.
+
+    Raises:
+        ConfigurationError: the submission's division does not take a workload.
+    """
     from mlpinf_core.submission.naming import barred
 
     if campaign.submission is None:
         return
-    config = planned.config(plugins, Mode.PERFORMANCE)
-    why = barred(
-        planned.workload,
-        load_round(campaign.round),
-        Division.parse(campaign.submission.division),
-        enlarged=bool(config.loadgen.total_sample_count),
-    )
-    if why is not None:
-        raise ConfigurationError(
-            f"{planned.workload} cannot be submitted to the {campaign.submission.division} "
-            f"division: {why}",
-            where="[submission]",
-            remedy="take the workload into a campaign of its own, or change the division",
+    division = Division.parse(campaign.submission.division)
+    for planned in (job.planned for job in jobs):
+        config = planned.config(plugins, Mode.PERFORMANCE)
+        why = barred(
+            planned.workload,
+            load_round(campaign.round),
+            division,
+            enlarged=bool(config.loadgen.total_sample_count),
         )
+        if why is not None:
+            raise ConfigurationError(
+                f"{planned.workload} cannot be submitted to the {division} division: {why}",
+                where="[submission]",
+                remedy="take the workload into a campaign of its own, or change the division",
+            )
 
 
 def _job(campaign: CampaignFile, request: Request, planned: PlannedRun, plugins: Plugins) -> Job:
