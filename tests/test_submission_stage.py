@@ -49,12 +49,11 @@ def run_of(runs: Path, name: str) -> Path:
 
 
 def staged(runs: Path, tree: Path, division: str = "open", **more: Any) -> Staged:
-    arguments: dict[str, Any] = {"fields": FIELDS, "submitter": SUBMITTER} | more
+    arguments: dict[str, Any] = {"fields": FIELDS, "submitter": SUBMITTER, "round": "v6.1"} | more
     return stage(
         [runs],
         tree,
         plugins=Plugins.from_environment(),
-        round="v6.1",
         division=Division(division),
         **arguments,
     )
@@ -314,6 +313,18 @@ def test_nothing_to_stage_says_why(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="nothing to stage"):
         staged(runs, tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
+
+
+def test_runs_of_another_round_are_said_to_be_of_it(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match=r"nothing to stage for v6\.0") as caught:
+        staged(runs, tmp_path / "tree", round="v6.0")
+    assert caught.value.remedy == "the runs there are of v6.1: name it with --round"
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="nothing to stage") as caught:
+        staged(tmp_path / "nowhere", tmp_path / "tree")
+    assert f"there is no folder {tmp_path / 'nowhere'}" in str(caught.value.remedy)
 
 
 def test_a_damaged_run_is_left_out_and_the_others_are_staged(runs: Path, tmp_path: Path) -> None:
