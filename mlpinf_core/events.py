@@ -30,7 +30,7 @@ SETTINGS: Final = "settings"
 ``concurrency``: most samples that the SUT computes at the same time, None where it does not say."""
 BINDING: Final = "binding"
 """``cpus``, ``memory_nodes``, ``not_applied``: what the child bound itself to; ``worker_cpus``: and
-its workers."""
+its workers. A later event of the kind stands above the earlier."""
 ERROR: Final = "error"
 """``type``, ``what``, ``where``, ``remedy``, ``exit_code``: why the child gives up."""
 RESULT: Final = "result"

@@ -115,11 +115,7 @@ def require_room(needed: Iterable[Needed], scratch: Scratch) -> int:
     Raises:
         PrerequisiteError: they do not; nothing has been fetched.
     """
-    left = 0
-    for each in {(each.source, each.local): each for each in needed}.values():
-        status = downloads.status(each.source, scratch, local=each.local)
-        if status.state is not SourceState.OK and each.local is None and not each.source.by_hand:
-            left += max(each.source.size - status.present, 0)
+    left = _left(needed, scratch, by_hand=False)
     free = scratch.free_bytes()
     if left > free:
         raise PrerequisiteError(
@@ -128,6 +124,22 @@ def require_room(needed: Iterable[Needed], scratch: Scratch) -> int:
             remedy="make room, fetch fewer benchmarks at a time, or set MLPERF_SCRATCH_PATH to "
             "another disk",
         )
+    return left
+
+
+def bytes_by_hand(needed: Iterable[Needed], scratch: Scratch) -> int:
+    """The bytes still missing that only a person can get, about."""
+    return _left(needed, scratch, by_hand=True)
+
+
+def _left(needed: Iterable[Needed], scratch: Scratch, *, by_hand: bool) -> int:
+    left = 0
+    for each in {(each.source, each.local): each for each in needed}.values():
+        if each.source.by_hand is not by_hand or each.local is not None:
+            continue
+        status = downloads.status(each.source, scratch)
+        if status.state is not SourceState.OK:
+            left += max(each.source.size - status.present, 0)
     return left
 
 
@@ -144,7 +156,8 @@ def inventory(plugins: Plugins, scratch: Scratch, *, anew: bool = False) -> list
     for each in sources_of_all(plugins, runnable=False)[0]:
         item = _source(each, scratch)
         items.append(item)
-        known |= {item.path, item.path.with_name(f"{item.path.name}.part")}
+        part = item.path.with_name(f"{item.path.name}.part")
+        known |= {item.path, part, part.with_name(f"{part.name}.json")}  # the part has a note
     for folder in FOLDERS:
         items += _rest(scratch.folder(folder), known, anew=anew)
     return items
@@ -165,6 +178,9 @@ def _rest(folder: Path, known: set[Path], *, anew: bool) -> Iterator[Item]:
         return
     for path in paths:
         if path in known:
+            continue
+        if any(path in other.parents for other in known) and path.is_dir():
+            yield from _rest(path, known, anew=anew)  # a source's name may lead into a folder
             continue
         if path.name.startswith("."):
             if path.suffix == ".tmp":

@@ -146,7 +146,7 @@ def test_a_thread_is_bound_alone() -> None:
     assert sorted(os.sched_getaffinity(0)) == HERE
 
 
-def test_a_run_is_bound_and_its_record_says_to_what(
+def test_a_run_is_bound_and_its_record_says_to_what_and_what_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLPERF_SCRATCH_PATH", str(tmp_path / "scratch"))
@@ -164,7 +164,9 @@ def test_a_run_is_bound_and_its_record_says_to_what(
     assert run.exit_code == 0
     record = read_json(run.directory / "run.json")
     assert record["binding"]["cpus"] == str(HERE[-1])
-    assert record["binding"]["not_applied"] == ""
+    unbound = "sut.worker_cpus: InlineSut has no workers that could be bound"
+    assert record["binding"]["not_applied"] == unbound
+    assert any(unbound in note for note in run.verdict.notes)
     assert record["system"]["name"]
     assert record["system"]["facts"]["memory.total_bytes"]["source"] == "/proc/meminfo MemTotal"
 

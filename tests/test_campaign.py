@@ -330,6 +330,19 @@ def test_a_mistake_in_the_file_is_told_before_anything_is_done(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_workload_that_nothing_will_be_submitted_of_is_refused_before_it_is_run(
+    tmp_path: Path,
+) -> None:
+    path = campaign_file(tmp_path, QUICK, SUBMISSION)
+    for verb in ((), ("status",)):
+        found = subprocess.run(
+            [*MLPINF, "campaign", *verb, str(path)], capture_output=True, text=True, timeout=SECONDS
+        )
+        assert found.returncode == ExitCode.USAGE
+        assert "cannot be submitted to the open division: v5.1 does not have" in found.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no campaign 'campaign\.toml'"):
         read_campaign(tmp_path / "campaign.toml")

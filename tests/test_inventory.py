@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .conftest import PluginPath
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing of it."""
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
 
 MLPINF = (sys.executable, "-c", "from mlpinf_core.cli import main; main()")
 SECONDS = 120.0
@@ -51,6 +63,35 @@ def benchmarks():
 @hookimpl
 def backends():
     return [BackendInfo("none", benchmarks=("wanting",), summary="computes nothing")]
+"""
+PARTLY = """
+from mlpinf_core import (
+    BackendInfo, Benchmark, BenchmarkRules, Source, Variant, VariantSpec, hookimpl,
+)
+
+GONE = Source("gone.bin", "data", 7, "0" * 64, "MIT", url="http://127.0.0.1:1/gone.bin")
+ASKED = [
+    Source(name, "data", 7, None, "MIT", gated="ask for it", size_is_estimate=True)
+    for name in ("set/one.bin", "set/two.bin")
+]
+THERE = Source("there.bin", "models", 7, "DIGEST", "MIT", url="ADDRESS/there.bin")
+
+
+@hookimpl
+def benchmarks():
+    return [Benchmark(
+        name="partly",
+        summary="needs a few files",
+        variants={Variant.TINY: VariantSpec(
+            summary="files", backend="none", sources=(*ASKED, GONE, THERE)
+        )},
+        rules=BenchmarkRules(loadgen_name="partly", dataset_size=1, performance_sample_count=1),
+    )]
+
+
+@hookimpl
+def backends():
+    return [BackendInfo("none", benchmarks=("partly",), summary="computes nothing")]
 """
 BUILDING = """
 from types import SimpleNamespace
@@ -170,6 +211,20 @@ def test_what_installed_benchmarks_lack_is_listed_with_its_size(
     assert states(Scratch(tmp_path)) == {"models/wanted.bin": ItemState.WRONG}
 
 
+def test_a_source_in_a_folder_is_known_and_what_lies_beside_it_is_told_apart(
+    plugin_path: PluginPath, tmp_path: Path
+) -> None:
+    plugin_path.write("partly", PARTLY.replace("DIGEST", "0" * 64))
+    (tmp_path / "data/set").mkdir(parents=True)
+    for name in ("set/one.bin", "set/two.bin.part", "set/two.bin.part.json", "set/stray.bin"):
+        (tmp_path / "data" / name).write_bytes(CONTENT)
+    assert states(Scratch(tmp_path)) == {
+        "data/set/one.bin": ItemState.OK,
+        "data/set/two.bin": ItemState.PARTIAL,
+        "data/set/stray.bin": ItemState.UNKNOWN,
+    }
+
+
 def test_a_source_of_several_benchmarks_is_listed_once() -> None:
     found, _ = sources_of_all(Plugins.from_environment(), runnable=False)
     assert len({(n.source, n.local) for n in found}) == len(found)
@@ -250,6 +305,27 @@ def test_what_only_a_person_can_get_is_told_before_anything_is_prepared(
     assert found.returncode == ExitCode.FAILED
     assert "accept the terms" in found.stderr
     assert not (tmp_path / "mlpinf-runs").exists()
+
+
+def test_one_file_that_cannot_be_had_keeps_no_other_from_being_fetched(
+    plugin_path: PluginPath, tmp_path: Path
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/there.bin").write_bytes(CONTENT)
+    serve = functools.partial(QuietHandler, directory=str(tmp_path / "web"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        digest = hashlib.sha256(CONTENT).hexdigest()
+        plugin_path.write("partly", PARTLY.replace("ADDRESS", address).replace("DIGEST", digest))
+        found = command(tmp_path, "fetch", "partly")
+        server.shutdown()
+    assert found.returncode == ExitCode.FAILED
+    assert "14 bytes are for you to get" in found.stderr
+    assert "error: 3 files or folders could not be had" in found.stderr
+    assert "gone.bin (7 bytes) could not be fetched" in found.stderr
+    assert "set/one.bin and 1 more cannot be fetched unattended: ask for it" in found.stderr
+    assert (tmp_path / "scratch/models/there.bin").read_bytes() == CONTENT
 
 
 def test_building_lists_the_engines_that_the_backend_needed_and_no_others(

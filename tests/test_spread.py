@@ -146,6 +146,22 @@ def test_a_process_that_dies_aborts_the_test() -> None:
 
 
 @pytest.mark.slow
+def test_processes_are_bound_to_the_processors_that_they_are_given() -> None:
+    mine = sorted(os.sched_getaffinity(0))
+    lists = [str(mine[0]), str(mine[-1])]
+    engine = SpreadEngine(Tripling, 3, capacity=8, cpus=lists)
+    try:
+        assert engine.worker_cpus == tuple(lists)
+        pids = [process.pid for process in engine._processes]
+        found = [os.sched_getaffinity(pid) for pid in pids if pid]
+        assert found == [{mine[0]}, {mine[-1]}, {mine[0]}]
+        record = answered(engine, [1, 2])
+        assert len(record.done) == 2
+    finally:
+        engine.close()
+
+
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_made_is_told_of_before_the_test() -> None:
     with pytest.raises(BackendError, match="no engine"):
         SpreadEngine(broken, 2, capacity=8)

@@ -107,8 +107,10 @@ def test_a_pipe_where_a_file_belongs_is_named_and_not_waited_for(
     assert "unreadable" in {f.rule for f in check(tree, round="v6.1").errors()}
 
 
-def test_another_rounds_rules_find_its_seeds(good_tree: Path) -> None:
-    assert "seeds" in check(good_tree, round="v6.0").rules()
+def test_another_rounds_rules_find_its_seeds_and_say_whose_they_are(good_tree: Path) -> None:
+    found = [f for f in check(good_tree, round="v6.0").errors() if f.rule == "seeds"]
+    assert found
+    assert all(", v6.1's, and v6.0's is" in finding.message for finding in found)
 
 
 # -- over a network --------------------------------------------------------------------------------

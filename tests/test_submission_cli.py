@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mlpinf_core.errors import PrerequisiteError
 from mlpinf_core.submission.checking import check
 from mlpinf_core.submission.checking.catalogue import rules
 from mlpinf_core.submission.official import FOLDER, run_official
+from mlpinf_core.submission.packing import pack
 
 from .damages import RUN, copy_of
 from .docs_pages import DOCS, prose, table_rows
@@ -92,6 +94,17 @@ def test_a_finding_is_printed_with_file_rule_and_remedy(good_tree: Path, tmp_pat
     assert found.return_value == 3
     assert f"error: {RUN}/{DETAIL}: the run is 'INVALID' [invalid]" in found.output
     assert "remedy:" in found.output
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_an_archive_whose_password_nobody_can_be_asked_for_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "tree/open").mkdir(parents=True)
+    (tmp_path / "tree/open/note").write_text("x")
+    archive = tmp_path / "ACME.tar.gz"
+    pack(tmp_path / "tree", archive, password="secret")
+    found = mlpinf("submit", "verify", archive)
+    assert isinstance(found.exception, PrerequisiteError)
+    assert "--password-file" in str(found.exception)
 
 
 def test_a_wrong_assignment_is_a_usage_error(

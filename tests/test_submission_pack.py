@@ -173,6 +173,12 @@ def test_an_archive_that_is_there_is_not_overwritten(tree: Path, tmp_path: Path)
     assert verify(packed.archive).sha1 == packed.sha1
 
 
+def test_a_file_where_a_folder_belongs_is_one_error(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PrerequisiteError, match="the archive cannot be written"):
+        pack(tree, tmp_path / "file/ACME.tar.gz")
+
+
 def test_an_archive_may_not_be_in_its_tree(tree: Path) -> None:
     with pytest.raises(PrerequisiteError, match="part of the tree"):
         pack(tree, tree / "open/ACME.tar.gz")

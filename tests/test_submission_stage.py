@@ -49,14 +49,12 @@ def run_of(runs: Path, name: str) -> Path:
 
 
 def staged(runs: Path, tree: Path, division: str = "open", **more: Any) -> Staged:
-    arguments: dict[str, Any] = {"fields": FIELDS} | more
+    arguments: dict[str, Any] = {"fields": FIELDS, "submitter": SUBMITTER, "round": "v6.1"} | more
     return stage(
         [runs],
         tree,
         plugins=Plugins.from_environment(),
-        round="v6.1",
         division=Division(division),
-        submitter=SUBMITTER,
         **arguments,
     )
 
@@ -317,6 +315,18 @@ def test_nothing_to_stage_says_why(runs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
+def test_runs_of_another_round_are_said_to_be_of_it(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match=r"nothing to stage for v6\.0") as caught:
+        staged(runs, tmp_path / "tree", round="v6.0")
+    assert caught.value.remedy == "the runs there are of v6.1: name it with --round"
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="nothing to stage") as caught:
+        staged(tmp_path / "nowhere", tmp_path / "tree")
+    assert f"there is no folder {tmp_path / 'nowhere'}" in str(caught.value.remedy)
+
+
 def test_a_damaged_run_is_left_out_and_the_others_are_staged(runs: Path, tmp_path: Path) -> None:
     (run_of(runs, "whisper-full-Offline/performance") / "run.json").write_text("{")
     found = staged(runs, tmp_path / "tree")
@@ -512,6 +522,17 @@ def test_a_full_disk_of_the_backup_is_one_error_that_names_it_and_cuts_nothing(
     assert where.is_relative_to(tmp_path / "whole")
     assert not [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
     assert {path: path.read_bytes() for path in logs} == logs
+
+
+def test_what_is_no_tree_is_not_cut_and_that_is_said(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="this is no tree"):
+        truncate(runs, tmp_path / "whole", load_round("v6.1").submission)
+
+
+def test_a_submitters_name_is_a_folders(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="a submitter cannot be named 'A CME'") as caught:
+        staged(runs, tmp_path / "tree", submitter="A CME")
+    assert caught.value.where == "--submitter"
 
 
 def test_the_backup_may_not_be_in_the_tree(runs: Path, tmp_path: Path) -> None:

@@ -168,6 +168,28 @@ def test_an_nvml_that_fails_leaves_the_answer_to_the_next_source() -> None:
     assert facts.value("accelerator.count") == 8
 
 
+def test_the_tightest_limit_of_the_groups_that_a_process_is_in_counts() -> None:
+    group = "/sys/fs/cgroup/system.slice/job_7"
+    files = {
+        "/proc/self/cgroup": "0::/system.slice/job_7/step_0",
+        f"{group}/step_0/cpu.max": "max 100000",
+        f"{group}/cpu.max": "1600000 100000",
+        "/sys/fs/cgroup/system.slice/cpu.max": "max 100000",
+        f"{group}/memory.max": str(64 << 30),
+        "/sys/fs/cgroup/system.slice/memory.max": str(256 << 30),
+    }
+    facts = detect(recorded("b200x8", files=files))
+    assert facts.value("container.processors") == 16.0
+    assert facts.value("container.memory_bytes") == 64 << 30
+    assert facts["container.processors"].source == "/proc/self/cgroup, cpu.max"
+
+
+def test_a_process_in_no_group_of_its_own_has_the_containers_limits() -> None:
+    facts = detect(recorded("h200x1-container", files={"/proc/self/cgroup": "0::/"}))
+    assert facts.value("container.processors") == 8.0
+    assert facts["container.memory_bytes"].source == "/sys/fs/cgroup/memory.max"
+
+
 def test_the_nodes_of_a_job_are_the_schedulers() -> None:
     facts = detect_enough(recorded("gb200-tray", environment={"SLURM_JOB_NUM_NODES": "18"}))
     assert facts.value("accelerator.total") == 72

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import torch
 
-from mlpinf_rgat.igbh import FULL_CLASSES, FULL_NODES, FULL_WIDTH
+from mlpinf_rgat.layout import FULL_CLASSES, FULL_NODES, FULL_WIDTH
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET
 from mlpinf_rgat.sampler import CscTensors
 

@@ -10,7 +10,7 @@ import torch
 
 from gpu_parts.random_graph import ASKED, RandomGraph, classes
 from mlpinf_rgat.graph import Description, Graph
-from mlpinf_rgat.igbh import FULL_WIDTH
+from mlpinf_rgat.layout import FULL_WIDTH
 from mlpinf_rgat.model import Rgat
 from mlpinf_rgat.relations import NODE_TYPES
 from mlpinf_rgat.samples import RgatSamples

@@ -15,10 +15,13 @@ from mlpinf_core.hashing import digest
 from mlpinf_core.plan import PlannedRun, Request, make_plan
 from mlpinf_core.record import FILE_NAME, read_json
 from mlpinf_core.results import RunResult
+from mlpinf_core.rules import load_round
 from mlpinf_core.runs import best, find_runs
-from mlpinf_core.vocabulary import Mode
+from mlpinf_core.vocabulary import Division, Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlpinf_core.campaign.file import CampaignFile
     from mlpinf_core.plugins import Plugins
 
@@ -98,6 +101,33 @@ def jobs_of(campaign: CampaignFile, plugins: Plugins) -> tuple[tuple[Job, ...], 
                 )
             found[slug] = _job(campaign, request, planned, plugins)
     return tuple(found.values()), tuple(dict.fromkeys(left_out))
+
+
+def check_submittable(campaign: CampaignFile, jobs: Iterable[Job], plugins: Plugins) -> None:
+    """Refuse before hours of runs what staging would leave out after them.
+
+    Raises:
+        ConfigurationError: the submission's division does not take a workload.
+    """
+    from mlpinf_core.submission.naming import barred
+
+    if campaign.submission is None:
+        return
+    division = Division.parse(campaign.submission.division)
+    for planned in (job.planned for job in jobs):
+        config = planned.config(plugins, Mode.PERFORMANCE)
+        why = barred(
+            planned.workload,
+            load_round(campaign.round),
+            division,
+            enlarged=bool(config.loadgen.total_sample_count),
+        )
+        if why is not None:
+            raise ConfigurationError(
+                f"{planned.workload} cannot be submitted to the {division} division: {why}",
+                where="[submission]",
+                remedy="take the workload into a campaign of its own, or change the division",
+            )
 
 
 def _job(campaign: CampaignFile, request: Request, planned: PlannedRun, plugins: Plugins) -> Job:

@@ -198,7 +198,7 @@ class _Worker:
                 return error.exit_code
             if code is not ExitCode.OK:
                 note = submitting.note(step)
-                self.listener(step, _unfinished(step, note.detail if note else ""))
+                self.listener(step, _unfinished(note.detail if note else ""))
                 return code
         return ExitCode.OK
 
@@ -210,7 +210,7 @@ def _numbered(step: str, attempt: int) -> str:
     return step if attempt == 1 else f"{step}, attempt {attempt}"
 
 
-def _unfinished(step: str, detail: str) -> MlpinfError:
+def _unfinished(detail: str) -> MlpinfError:
     return PrerequisiteError(
-        f"{step}: {detail}", remedy="mend it, and start the campaign again: it goes on"
+        detail or "it is not in order", remedy="mend it, and start the campaign again: it goes on"
     )

@@ -95,9 +95,12 @@ def status_command(verbose: int, file: Path | None, as_json: bool) -> int:
 
 
 def _campaign(file: Path | None) -> Campaign:
+    from mlpinf_core.campaign.jobs import check_submittable
     from mlpinf_core.campaign.running import Campaign
 
-    return Campaign.of(read_campaign(file or DEFAULT_FILE), Plugins.from_environment())
+    campaign = Campaign.of(read_campaign(file or DEFAULT_FILE), Plugins.from_environment())
+    check_submittable(campaign.file, campaign.jobs, campaign.plugins)
+    return campaign
 
 
 def _tell(step: str, error: MlpinfError | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -10,8 +11,8 @@ import click
 from mlpinf_core.cli.console import print_json, set_up_logging
 from mlpinf_core.cli.options import fetching_options, preparing_options
 from mlpinf_core.cli.tables import print_table
-from mlpinf_core.errors import ConfigurationError, PrerequisiteError
-from mlpinf_core.inventory import Needed, require_room, sources_of_all
+from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteError
+from mlpinf_core.inventory import Needed, bytes_by_hand, require_room, sources_of_all
 from mlpinf_core.plan import Plan, Request, make_plan
 from mlpinf_core.plugins import Plugins
 from mlpinf_core.preflight import CheckState, check
@@ -19,7 +20,10 @@ from mlpinf_core.scratch import Scratch, readable, sizes_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from mlpinf_core.benchmark import AnySource
 
 _all_option = click.option(
     "--all", "every", is_flag=True, help="Every installed benchmark, in every variant that runs."
@@ -86,18 +90,50 @@ def _fetch(needed: Sequence[Needed], scratch: Scratch) -> None:
     from mlpinf_core.cli.transfer import transfer_progress
 
     left = require_room(needed, scratch)
+    by_hand = bytes_by_hand(needed, scratch)
+    if by_hand:
+        click.echo(f"{readable(by_hand)} are for you to get: nothing here can fetch them", err=True)
     if left:
         click.echo(
             f"{readable(left)} to fetch into {scratch.root}, {readable(scratch.free_bytes())} free",
             err=True,
         )
-    # What a person has to get ends the command, so everything else comes before it.
+    # One that cannot be had keeps no other from being fetched; what a person has to get comes last.
+    failed: list[tuple[AnySource, PrerequisiteError]] = []
     for each in sorted(dict.fromkeys(needed), key=lambda each: each.source.by_hand):
         source = each.source
-        with transfer_progress(source) as progress:
-            downloads.fetch(
-                source, scratch, local=each.local, progress=progress, remedy=source.hint
-            )
+        try:
+            quiet: AbstractContextManager[Any] = contextlib.nullcontext()
+            with quiet if source.by_hand else transfer_progress(source) as progress:
+                downloads.fetch(
+                    source, scratch, local=each.local, progress=progress, remedy=source.hint
+                )
+        except PrerequisiteError as error:
+            failed.append((source, error))
+    if failed:
+        raise _all_of(failed, scratch)
+
+
+def _all_of(
+    failed: Sequence[tuple[AnySource, PrerequisiteError]], scratch: Scratch
+) -> PrerequisiteError:
+    """One error for all that could not be had; what is got in one way is told of together."""
+    if len(failed) == 1:
+        return failed[0][1]
+    told: dict[str, list[str]] = {}
+    for source, error in failed:
+        missing = source.by_hand and not isinstance(error, IntegrityError)
+        told.setdefault(str(source.gated if missing else error), []).append(source.name)
+    lines = [f"{len(failed)} files or folders could not be had:"]
+    for text, names in told.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        by_hand = not text.startswith(names[0])
+        lines.append(f"{names[0]}{more} cannot be fetched unattended: {text}" if by_hand else text)
+    return PrerequisiteError(
+        "\n- ".join(lines),
+        where=str(scratch.root),
+        remedy="do what is said of each, and fetch again; what has been fetched stays",
+    )
 
 
 def _print_status_json(needed: Sequence[Needed], scratch: Scratch) -> None:

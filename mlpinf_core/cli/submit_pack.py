@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -116,7 +117,15 @@ def verify_command(
 
 def _password_of(file: Path | None, *, confirm: bool) -> str:
     if file is None:
-        typed: str = click.prompt("password", hide_input=True, confirmation_prompt=confirm)
+        try:
+            typed: str = click.prompt("password", hide_input=True, confirmation_prompt=confirm)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise PrerequisiteError(
+                "a password is needed, and there is nobody to ask for it",
+                remedy="give --password-file FILE, with the password on its first line",
+            ) from None
         return typed
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlpinf_core import events as ev
 from mlpinf_core.artifacts import ArtifactStore
-from mlpinf_core.binding import bind_process
+from mlpinf_core.binding import Binding, bind_process
 from mlpinf_core.config import dump
 from mlpinf_core.context import Run
 from mlpinf_core.errors import BackendError, ConfigurationError, ExitCode, MlpinfError
@@ -80,11 +80,13 @@ class Child:
             benchmark_settings=benchmark.settings,
             backend_settings=lambda name: self._plugins.backend(benchmark.name, name).settings,
         )
+        self._bound = Binding()
         if config.run.cpus or config.run.memory_nodes:
             # Before anything is imported whose threads would stay where they began.
-            events.emit(
-                ev.BINDING, **bind_process(config.run.cpus, config.run.memory_nodes).to_dict()
-            )
+            self._bound = bind_process(config.run.cpus, config.run.memory_nodes)
+            events.emit(ev.BINDING, **self._bound.to_dict())
+            if self._bound.not_applied:
+                events.note(f"not bound: {self._bound.not_applied}")
         scratch = Scratch(Path(record["scratch"]))
         self._events = events
         self._session: Session | None = None
@@ -248,8 +250,8 @@ class Child:
                 user_conf=prepared.user_conf,
                 concurrency=concurrency,
             )
-            if worker_cpus := getattr(sut, "worker_cpus", ()):
-                self._events.emit(ev.BINDING, worker_cpus=list(worker_cpus))
+            if run.config.sut.worker_cpus:
+                self._tell_of_workers(sut)
             session = self._session = Session(
                 responder,
                 sut,
@@ -272,6 +274,16 @@ class Child:
 
             with closing(self._blamed("Sut.close", sut.close)):
                 yield total, responder, test
+
+    def _tell_of_workers(self, sut: Any) -> None:
+        """Tell what the SUT's workers are bound to, or that it has none to be bound."""
+        if worker_cpus := getattr(sut, "worker_cpus", ()):
+            self._events.emit(ev.BINDING, worker_cpus=list(worker_cpus))
+            return
+        refused = f"sut.worker_cpus: {type(sut).__name__} has no workers that could be bound"
+        told = "; ".join(filter(None, (self._bound.not_applied, refused)))
+        self._events.emit(ev.BINDING, not_applied=told)
+        self._events.note(f"not bound: {refused}; run.cpus binds the whole process")
 
     def _progress(self, progress: Progress) -> None:
         self._events.emit(

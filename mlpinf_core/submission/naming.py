@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlpinf_core.benchmark import VariantSpec
     from mlpinf_core.plugins import Plugins
     from mlpinf_core.rules.model import Round
+    from mlpinf_core.vocabulary import Workload
 
 
 @attrs.frozen
@@ -65,7 +66,9 @@ def named(
     left: list[Left] = []
     for each in found:
         workload = each.workload
-        why = _barred(each, rules, division)
+        loadgen = each.performance.record["config"]["values"]["loadgen"]
+        enlarged = bool(loadgen.get("total_sample_count"))
+        why = barred(workload, rules, division, enlarged=enlarged)
         if why is not None:
             left.append(Left(f"{workload} on {each.system}", why))
             continue
@@ -81,9 +84,15 @@ def named(
     return list(chosen.values()), left
 
 
-def _barred(each: Chosen, rules: Round, division: Division) -> str | None:
-    """Why a result cannot be in the division; None when it can."""
-    workload = each.workload
+def barred(workload: Workload, rules: Round, division: Division, *, enlarged: bool) -> str | None:
+    """Why a result cannot be in a division; None when it can.
+
+    Args:
+        workload: of the result.
+        rules: the round.
+        division: closed or open.
+        enlarged: whether a small data set was presented as a larger one.
+    """
     benchmark = rules.benchmarks.get(workload.benchmark)
     if benchmark is None or workload.accuracy_target not in benchmark.submission_names:
         return f"{rules.name} does not have the benchmark"
@@ -91,7 +100,7 @@ def _barred(each: Chosen, rules: Round, division: Division) -> str | None:
         return None
     if workload.variant is not Variant.FULL:
         return "the closed division has the round's own model and data alone"
-    if each.performance.record["config"]["values"]["loadgen"].get("total_sample_count"):
+    if enlarged:
         return "the closed division has the round's own data alone"
     return None
 

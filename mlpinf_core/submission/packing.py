@@ -6,6 +6,7 @@ SHA-1. A SHA-256 and a manifest of every file lie beside it as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -93,7 +94,8 @@ def pack(
         ) from error
     finally:
         for file in made:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what could not be made need not be removed
+                file.unlink()
     return packed
 
 

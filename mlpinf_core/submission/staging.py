@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from mlpinf_core.errors import PrerequisiteError
+from mlpinf_core.errors import LogError, PrerequisiteError
+from mlpinf_core.results import RESULT_NAME, RunResult
 from mlpinf_core.rules import load_round
 from mlpinf_core.submission import documents
 from mlpinf_core.submission.candidates import Left
@@ -103,8 +105,7 @@ def stage(
                 raise PrerequisiteError(
                     f"there is nothing to stage for {rules.name}, {division}",
                     where=", ".join(str(root) for root in roots),
-                    remedy="; ".join(str(each) for each in left[:5])
-                    or "make some runs: mlpinf run",
+                    remedy="; ".join(str(each) for each in left[:5]) or _other_rounds(roots),
                 )
             descriptions = descriptions_of(
                 [each.runs for each in chosen],
@@ -129,6 +130,21 @@ def stage(
         for each in chosen
     )
     return Staged(output, entries, tuple(left))
+
+
+def _other_rounds(roots: Sequence[Path]) -> str:
+    """What to do where no run is of the round: the runs may be of another one."""
+    gone = [str(root) for root in roots if not Path(root).exists()]
+    if gone:
+        return f"there is no folder {gone[0]}: name where the runs are, or make some: mlpinf run"
+    there: set[str] = set()
+    for root in roots:
+        for path in Path(root).rglob(RESULT_NAME):
+            with contextlib.suppress(LogError):  # what is damaged has been told
+                there.add(RunResult.read(path.parent).workload.round)
+    if there:
+        return f"the runs there are of {', '.join(sorted(there))}: name it with --round"
+    return "make some runs: mlpinf run"
 
 
 def _check_replaced(place: SubmitterPlace, replace: bool) -> None:
@@ -158,7 +174,7 @@ def _check_source(source: Path, private: Sequence[Path]) -> None:
 def _check_request(place: SubmitterPlace, source: Path | None, calibration: Path | None) -> None:
     from mlpinf_core.systems.files import proper_name
 
-    proper_name(place.submitter, "the submitter")
+    proper_name(place.submitter, "--submitter", "submitter")
     audited = place.division in place.rules.audited_divisions
     for path, option, what in (
         (source, "--source", "the source code"),

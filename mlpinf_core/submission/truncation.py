@@ -61,8 +61,8 @@ def truncate(tree: Path, backup: Path, rules: SubmissionRules) -> list[Cut]:
         rules: of the round.
 
     Raises:
-        PrerequisiteError: the backup is inside the tree, or cannot be written; no log was cut
-            whose whole copy is not there.
+        PrerequisiteError: there is no tree, the backup is inside it, or cannot be written; no log
+            was cut whose whole copy is not there.
         IntegrityError: there is another log under its name in the backup.
     """
     if backup.resolve().is_relative_to(tree.resolve()):
@@ -70,6 +70,12 @@ def truncate(tree: Path, backup: Path, rules: SubmissionRules) -> list[Cut]:
             "the whole logs would be part of the submission",
             where=str(backup),
             remedy="name a folder outside the tree",
+        )
+    if tree.is_dir() and not any((tree / division).is_dir() for division in rules.divisions):
+        raise PrerequisiteError(
+            f"this is no tree: it has none of the divisions {', '.join(rules.divisions)}",
+            where=str(tree),
+            remedy="name the folder that was given to `mlpinf submit stage --output`",
         )
     done = []
     for division in rules.divisions:

@@ -224,6 +224,8 @@ class AsyncSut:
         self._desk = Desk(responder)
         self.concurrency = concurrency
         """Most samples that are computed at the same time; None where nobody can tell."""
+        self.worker_cpus: tuple[str, ...] = getattr(engine, "worker_cpus", ())
+        """Processors of each of the engine's processes. Empty: it has none, or they are free."""
         self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
         self._thread.start()
 

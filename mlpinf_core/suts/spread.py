@@ -12,7 +12,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from mlpinf_core.binding import processors
 from mlpinf_core.errors import BackendError
+from mlpinf_core.machine import number_text
 from mlpinf_core.suts.worker import serve
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ class SpreadEngine:
     """An engine whose work is done by engines in other processes."""
 
     def __init__(
-        self, make: Callable[[int], SpreadableEngine], count: int, *, capacity: int
+        self,
+        make: Callable[[int], SpreadableEngine],
+        count: int,
+        *,
+        capacity: int,
+        cpus: Sequence[str] = (),
     ) -> None:
         """Start the processes, and return when every engine is there.
 
@@ -43,12 +50,18 @@ class SpreadEngine:
             make: makes the engine of the process of that number; called there.
             count: processes.
             capacity: most samples that one of them may have on their way.
+            cpus: processors of each process, as ``sut.worker_cpus`` lists them; processes beyond
+                them begin anew. Empty: not bound.
 
         Raises:
+            ConfigurationError: a process's processors are not there.
             BackendError: an engine could not be made; the other processes are ended.
         """
         import multiprocessing
 
+        chosen = [processors(text, "sut.worker_cpus") for text in cpus]
+        self.worker_cpus = tuple(number_text(each) for each in chosen)
+        """Processors of each process; empty where they are not bound."""
         context = multiprocessing.get_context("spawn")
         self._room = max(1, int(_AHEAD * capacity))
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -60,7 +73,10 @@ class SpreadEngine:
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(
-                    target=serve, args=(make, number, there), name=f"engine-{number}", daemon=True
+                    target=serve,
+                    args=(make, number, there, chosen[number % len(chosen)] if chosen else None),
+                    name=f"engine-{number}",
+                    daemon=True,
                 )
                 process.start()
                 there.close()  # so that the pipe ends with the process

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from mlpinf_core.binding import bind_thread
 from mlpinf_core.loadgen.failures import Failure
 
 if TYPE_CHECKING:
@@ -125,13 +126,24 @@ class _RemoteDesk:
         self._first, self._slots, self._answers, self._failed = [], [], [], []
 
 
-def serve(make: Callable[[int], SpreadableEngine], number: int, pipe: Connection) -> None:
-    """The main function of a worker process."""
+def serve(
+    make: Callable[[int], SpreadableEngine], number: int, pipe: Connection, cpus: set[int] | None
+) -> None:
+    """The main function of a worker process.
+
+    Args:
+        make: makes the engine.
+        number: of the process.
+        pipe: to the parent.
+        cpus: processors that the process is bound to; None: those of its parent.
+    """
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s",
     )
     try:
+        if cpus is not None:
+            bind_thread(cpus)  # threads that are started later inherit it
         engine = make(number)
     except BaseException as error:  # whatever it was, the parent has to hear of it
         log.info("loading failed", exc_info=True)

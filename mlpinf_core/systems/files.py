@@ -66,8 +66,13 @@ def read_system_file(path: Path) -> SystemFile:
     return SystemFile(name, path, about.get("summary", ""), rules, description, settings)
 
 
-def proper_name(name: str, where: str) -> str:
+def proper_name(name: str, where: str, what: str = "system") -> str:
     """A name that may be a directory's, as it is one in a submission.
+
+    Args:
+        name: that is checked.
+        where: it was given, for the error.
+        what: has the name, for the error.
 
     Raises:
         ConfigurationError: it may not; suggests one that may.
@@ -75,7 +80,7 @@ def proper_name(name: str, where: str) -> str:
     if _NAME.fullmatch(name):
         return name
     raise ConfigurationError(
-        f"a system cannot be named {name!r}: letters, digits and ._+- only, the first no sign",
+        f"a {what} cannot be named {name!r}: letters, digits and ._+- only, the first no sign",
         where=where,
         remedy=f"name it {sanitised(name)!r}, say",
     )

@@ -68,7 +68,10 @@ def _check_seeds(log: DetailLog, entry: Entry, notes: Notes) -> None:
     for name in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
         wanted, said = getattr(seeds, name), log.get(f"effective_{name}")
         if said != wanted:
-            notes.add("seeds", log.path, f"{name} is {said!r:.40}, and the round's is {wanted}")
+            of = [r for r in ROUNDS if getattr(load_round(r).seeds, name) == said]
+            whose = f", {of[0]}'s," if of else ","
+            message = f"{name} is {said!r:.40}{whose} and {entry.round.name}'s is {wanted}"
+            notes.add("seeds", log.path, message)
 
 
 def _check_writer(log: DetailLog, entry: Entry, notes: Notes) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from mlpinf_core.systems.facts import Way, field
 from mlpinf_core.systems.host import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlpinf_core.systems.facts import Looking
     from mlpinf_core.systems.host import Host
 
 _DMI: Final = "/sys/class/dmi/id"
 _CGROUP: Final = "/sys/fs/cgroup"
+_GROUP: Final = "/proc/self/cgroup"
+"""The control group of this process, below ``_CGROUP`` where the container does not hide it."""
 
 FRAMEWORKS: Final = (
     "tensorrt",
@@ -56,11 +62,13 @@ def look_for_surroundings(looking: Looking) -> None:
     looking.learn("container.runtime", Way(", ".join(_MARKS), lambda: _runtime(host)))
     looking.learn(
         "container.processors",
+        Way(f"{_GROUP}, cpu.max", lambda: _least(host, "cpu.max", _quota)),
         Way(f"{_CGROUP}/cpu.max", lambda: _quota(host.read(f"{_CGROUP}/cpu.max"))),
         Way(f"{_CGROUP}/cpu/cpu.cfs_quota_us", lambda: _quota_v1(host)),
     )
     looking.learn(
         "container.memory_bytes",
+        Way(f"{_GROUP}, memory.max", lambda: _least(host, "memory.max", _limit)),
         Way(f"{_CGROUP}/memory.max", lambda: _limit(host.read(f"{_CGROUP}/memory.max"))),
         Way(
             f"{_CGROUP}/memory/memory.limit_in_bytes",
@@ -125,6 +133,20 @@ def _exists(host: Host, path: str) -> bool:
             continue
         return True
     return False
+
+
+def _least(host: Host, name: str, read: Callable[[str], float | None]) -> float | None:
+    """The tightest limit of this process's group and of those above it, as a scheduler sets one.
+
+    None where the process is in the outermost group that it can see, as in most containers.
+    """
+    group = PurePosixPath(field(host.read(_GROUP), "0", "::") or "/")
+    found = []
+    for above in (group, *group.parents):
+        with contextlib.suppress(UnavailableError):  # the outermost group has no limits of its own
+            found.append(read(host.read(str(PurePosixPath(f"{_CGROUP}/{above}/{name}")))))
+    limits = [limit for limit in found if limit is not None]
+    return min(limits) if limits and str(group) != "/" else None
 
 
 def _quota(text: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from mlpinf_core import api
 from mlpinf_core.logs.detail import DetailLog
+from mlpinf_core.record import read_json
 from mlpinf_llm import tiny
 
 from .scripted_server import (
@@ -38,7 +40,9 @@ SAMPLES = len(tiny.BENCHMARKS["llama3.1-8b"].samples())
 CAP = 8
 
 
-def run(urls: list[str], output: Path, **backend: Any) -> RunResult:
+def run(
+    urls: list[str], output: Path, sut: dict[str, Any] | None = None, **backend: Any
+) -> RunResult:
     """An Offline run of ``SAMPLES`` samples that goes on after failures."""
     results = api.run(
         "llama3.1-8b",
@@ -50,6 +54,7 @@ def run(urls: list[str], output: Path, **backend: Any) -> RunResult:
             "run": {"backend": "openai", "stop_on_error": False, "warmup": False,
                     "hang_timeout": 30},
             "benchmark": {"max_output_tokens": CAP},
+            "sut": sut or {},
             "backend": {"urls": urls, "connections": 4, "stream": True, "stop_ids": [2],
                         "ready_timeout": 5, "connect_timeout": 2, **backend},
         },
@@ -430,9 +435,11 @@ def test_no_server_gets_more_requests_at_once_than_it_may(tmp_path: Path) -> Non
 # -- several processes -----------------------------------------------------------------------------
 
 
-def test_several_client_processes_answer_as_one_does(tmp_path: Path) -> None:
+def test_several_client_processes_answer_as_one_does_where_they_are_bound(tmp_path: Path) -> None:
+    mine = str(max(os.sched_getaffinity(0)))
     with ScriptedServer({3: status(500), 9: miscounted}) as server:
-        result = run([server.url], tmp_path, client_workers=2)
+        result = run([server.url], tmp_path, sut={"worker_cpus": [mine]}, client_workers=2)
+    assert read_json(result.directory / "run.json")["binding"]["worker_cpus"] == [mine]
     found = failures(result)
     assert set(found) == {"query-status", "query-tokens"}
     assert len(server.seen) == SAMPLES

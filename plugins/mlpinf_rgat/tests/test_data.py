@@ -12,7 +12,7 @@ import pytest
 
 from mlpinf_core.errors import ConfigurationError, IntegrityError, PrerequisiteError
 from mlpinf_core.vocabulary import Variant
-from mlpinf_rgat import data, igbh, prepare, split
+from mlpinf_rgat import data, igbh, layout, prepare, split
 from mlpinf_rgat.benchmarks import RgatSettings
 from mlpinf_rgat.graph import Graph
 
@@ -90,7 +90,7 @@ def official(
     """A prepared graph that is IGBH-full, the rules being smaller."""
     _, papers = split.Split(1200).papers()
     rules = split.Split(1200, sha256=split.digest_of(papers))
-    monkeypatch.setattr(igbh, "FULL_NODES", made.nodes)
+    monkeypatch.setattr(layout, "FULL_NODES", made.nodes)
     monkeypatch.setattr(split, "FULL", rules)
     prepare.prepare(raw, prepare.Plan(2983, "float32", rules, MEMORY), tmp_path)
     return Graph.open(tmp_path)
@@ -106,7 +106,7 @@ def test_the_full_variant_takes_igbh_full_prepared(official: Graph) -> None:
 def test_the_full_variant_refuses_a_graph_of_other_nodes(
     official: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(igbh, "FULL_NODES", {**igbh.FULL_NODES, "fos": 712_960})
+    monkeypatch.setattr(layout, "FULL_NODES", {**layout.FULL_NODES, "fos": 712_960})
     with pytest.raises(IntegrityError, match=r"not IGBH-full as the rules .* has other nodes"):
         samples(official, **FULL)
 

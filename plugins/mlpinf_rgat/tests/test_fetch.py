@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlpinf_core import downloads
 from mlpinf_core.downloads.ways import Patience
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_core.scratch import Scratch
 from mlpinf_rgat import fetch as fetching
-from mlpinf_rgat import igbh
+from mlpinf_rgat import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,15 +171,30 @@ def test_a_graph_that_the_disk_cannot_hold_is_refused_before_a_byte_is_fetched(
 def test_features_of_another_graph_are_refused_by_their_size(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = igbh.feature_part("conference")
+    part = layout.feature_part("conference")
     monkeypatch.setitem(CONTENT, part, b"x" * 1000)
     with pytest.raises(IntegrityError, match="has 1000 bytes, and the graph's has 18624512"):
         fetch(server, tmp_path, (part,))
 
 
 def test_the_parts_add_up_to_what_the_benchmark_is_said_to_take() -> None:
-    parts = igbh.parts(2983)
+    parts = layout.parts(2983)
     assert len(parts) == 13
-    known = sum(size for part in parts if (size := fetching.known_size(part)))
-    edges = 16 * 5_812_005_639  # as the publishers count them
-    assert 2.2e12 < known + edges < 2.35e12
+    assert sum(layout.FULL_EDGES.values()) == 5_812_005_639  # as the publishers count them
+    assert 2.2e12 < sum(source.size for source in layout.sources()) < 2.35e12
+
+
+def test_what_is_fetched_here_is_what_the_scratch_space_is_asked_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLPERF_SCRATCH_PATH", str(tmp_path))
+    address = f"http://127.0.0.1:{server.server_address[1]}/processed"
+    monkeypatch.setattr(fetching.fetch, "__kwdefaults__", {"address": address, "patience": ONCE})
+    monkeypatch.setattr("sys.argv", ["fetch", "--only", *EDGES])
+    assert fetching.main() == 0
+    there = {
+        source.name
+        for source in layout.sources()
+        if downloads.status(source, Scratch(tmp_path)).state is downloads.SourceState.OK
+    }
+    assert there == {f"igbh/full/processed/{part}" for part in EDGES}

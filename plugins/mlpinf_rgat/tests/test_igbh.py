@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
-from mlpinf_rgat import igbh
+from mlpinf_rgat import igbh, layout
 from mlpinf_rgat.relations import EDGE_FILES, NODE_TYPES, RELATIONS, into
 from mlpinf_rgat.synthetic import SyntheticGraph
 
@@ -31,7 +31,7 @@ def test_a_graph_in_igbhs_layout_opens_with_its_sizes(folder: Path, made: Synthe
     raw = opened(folder, nodes=made.nodes)
     assert raw.nodes == made.nodes
     assert raw.width == 64
-    assert raw.edge_count == sum(len(np.load(folder / igbh.edge_part(e))) for e in EDGE_FILES)
+    assert raw.edge_count == sum(len(np.load(folder / layout.edge_part(e))) for e in EDGE_FILES)
 
 
 @pytest.mark.parametrize("inside", ["full/processed", "processed"])

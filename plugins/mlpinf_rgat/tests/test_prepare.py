@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlpinf_core.errors import ConfigurationError, ExitCode, IntegrityError, PrerequisiteError
-from mlpinf_rgat import igbh, prepare, split
+from mlpinf_rgat import layout, prepare, split
 from mlpinf_rgat.graph import Graph
 from mlpinf_rgat.relations import NODE_TYPES
 
@@ -250,7 +250,7 @@ def test_igbh_full_is_split_as_the_rules_say_without_being_told(
 ) -> None:
     _, papers = split.Split(1200).papers()
     official = split.Split(1200, sha256=split.digest_of(papers))
-    monkeypatch.setattr(igbh, "FULL_NODES", made.nodes)
+    monkeypatch.setattr(layout, "FULL_NODES", made.nodes)
     monkeypatch.setattr(split, "FULL", official)
     assert command(monkeypatch, raw_folder, tmp_path / "out", features="float32") == 0
     graph = Graph.open(tmp_path / "out")

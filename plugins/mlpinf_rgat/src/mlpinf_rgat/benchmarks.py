@@ -12,6 +12,7 @@ from mlpinf_core.benchmark import BackendInfo, Benchmark, VariantSpec
 from mlpinf_core.config.schema import setting
 from mlpinf_core.rules.model import Limit
 from mlpinf_core.vocabulary import Scenario, Variant
+from mlpinf_rgat.layout import sources
 
 NAME: Final = "rgat"
 BACKEND: Final = "torch"
@@ -113,6 +114,7 @@ def _full() -> VariantSpec:
     return VariantSpec(
         summary="IGBH-full (2.2 TB) and the official checkpoint",
         backend=BACKEND,
+        sources=sources(),
         defaults={
             "benchmark": {"classes": 2983},
             "sut": {"max_batch_size": 4096, "max_wait_ms": 0.0},

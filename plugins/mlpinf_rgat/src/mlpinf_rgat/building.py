@@ -11,6 +11,7 @@ from mlpinf_core.suts.batching import BatchingSut
 from mlpinf_core.suts.processes import ProcessSut
 from mlpinf_core.vocabulary import Variant
 from mlpinf_rgat import tiny
+from mlpinf_rgat.layout import CHECKPOINT
 from mlpinf_rgat.pooled import PooledBackend
 from mlpinf_rgat.sharing import Share
 from mlpinf_rgat.torch_backend import TorchBackend
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from mlpinf_core.protocols import Sut
     from mlpinf_rgat.benchmarks import RgatSettings, TorchSettings
     from mlpinf_rgat.samples import RgatSamples
-
-CHECKPOINT = "RGAT.pt"
 
 
 def build(run: Run, samples: RgatSamples) -> TorchBackend | PooledBackend:
@@ -63,10 +62,10 @@ def checkpoint_path(run: Run) -> Path:
     settings: RgatSettings = run.config.benchmark
     if settings.model_path is None and run.workload.variant is Variant.TINY:
         return tiny.weights()
-    path = settings.model_path or run.scratch.models / "rgat" / CHECKPOINT
+    path = settings.model_path or run.scratch.models / CHECKPOINT
     if not path.is_file():
         raise PrerequisiteError(
-            f"the checkpoint {CHECKPOINT} is missing",
+            f"the checkpoint {path.name} is missing",
             where=str(path),
             remedy="get it from MLCommons (the README of mlpinf-rgat says how) and put it there, "
             "or set benchmark.model_path",

@@ -10,7 +10,7 @@ from mlpinf_core.errors import ConfigurationError, IntegrityError
 from mlpinf_core.hashing import JSON, digest
 from mlpinf_core.scratch import discard
 from mlpinf_core.vocabulary import Variant
-from mlpinf_rgat import igbh, prepare, split, tiny
+from mlpinf_rgat import igbh, layout, prepare, split, tiny
 from mlpinf_rgat.graph import FORMAT, Graph
 from mlpinf_rgat.samples import RgatSamples
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from mlpinf_core.context import Run
     from mlpinf_rgat.benchmarks import RgatSettings
-
-IGBH_FOLDER = "igbh"
-"""The folder of the fetched graph, in the scratch space's ``data``."""
 
 
 @attrs.frozen
@@ -53,10 +50,10 @@ def find(run: Run) -> DataSet | Path:
         return settings.graph_path
     if settings.data_path is None and not full:
         return _generated(run, settings)
-    folder = settings.data_path or run.scratch.data / IGBH_FOLDER
-    official = full and settings.classes == igbh.FULL_CLASSES
+    folder = settings.data_path or run.scratch.data / layout.IGBH_FOLDER
+    official = full and settings.classes == layout.FULL_CLASSES
     raw = igbh.open_raw(
-        folder, classes=settings.classes, nodes=igbh.FULL_NODES if official else None
+        folder, classes=settings.classes, nodes=layout.FULL_NODES if official else None
     )
     parted = split.chosen(raw.nodes["paper"], share, official=official)
     return DataSet(raw, _identity(raw, settings.classes), parted)
@@ -144,11 +141,11 @@ def _given(run: Run, folder: Path, settings: RgatSettings) -> Graph:
 
 def _check_full(graph: Graph, settings: RgatSettings) -> None:
     about = graph.description
-    official = settings.classes == igbh.FULL_CLASSES
+    official = settings.classes == layout.FULL_CLASSES
     wanted = split.chosen(about.nodes["paper"], settings.validation_share, official=official)
     asked = len(graph.validation)
     faults = (
-        (about.nodes != igbh.FULL_NODES, "other nodes"),
+        (about.nodes != layout.FULL_NODES, "other nodes"),
         (
             asked != wanted.validation_count,
             f"a validation set of {asked:,} papers, not {wanted.validation_count:,}",

@@ -27,8 +27,14 @@ from mlpinf_core.downloads.web import grow_from_web, note_of
 from mlpinf_core.errors import IntegrityError, MlpinfError, PrerequisiteError
 from mlpinf_core.hashing import sha256_of, write_atomically
 from mlpinf_core.scratch import Scratch, readable
-from mlpinf_rgat import igbh
-from mlpinf_rgat.relations import NODE_TYPES
+from mlpinf_rgat.layout import (
+    FULL_CLASSES,
+    IGBH_FOLDER,
+    LICENCE,
+    PROCESSED,
+    known_size,
+    parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,20 +43,9 @@ log = logging.getLogger(__name__)
 
 ADDRESS: Final = "https://igb-public.s3.us-east-2.amazonaws.com/IGBH/processed"
 DIGESTS: Final = "digests.json"
-CLASSES: Final = 2983
-PLACE: Final = Path("full", "processed")
-"""Where the parts are in the folder, as the official scripts lay them out."""
-LICENCE: Final = "ODC-By-1.0"
 
 _MOST_HEADER: Final = 4096
 _TRIES: Final = 10
-
-
-def known_size(part: str) -> int | None:
-    """Bytes of a part's numbers, where the graph's sizes tell; None for edges."""
-    sizes = {igbh.feature_part(t): 4 * igbh.FULL_WIDTH * igbh.FULL_NODES[t] for t in NODE_TYPES}
-    sizes[igbh.label_part(CLASSES)] = 4 * igbh.FULL_NODES["paper"]
-    return sizes.get(part)
 
 
 def fetch(
@@ -181,18 +176,16 @@ def _length(path: Path) -> int:
 
 def main() -> int:
     """Fetch or verify from the command line; returns the exit code."""
-    from mlpinf_rgat.data import IGBH_FOLDER
-
     parser = argparse.ArgumentParser(prog="python -m mlpinf_rgat.fetch", description=__doc__)
     parser.add_argument("--out", type=Path, help="the folder; in the scratch space by default")
     parser.add_argument("--only", nargs="+", help="some parts")
     parser.add_argument("--verify", action="store_true", help="compare with the digests")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folder = (arguments.out or Scratch.from_environment().data / IGBH_FOLDER) / PLACE
-    parts = arguments.only or igbh.parts(CLASSES)
+    folder = (arguments.out or Scratch.from_environment().data / IGBH_FOLDER) / PROCESSED
+    chosen = arguments.only or parts(FULL_CLASSES)
     try:
-        (verify if arguments.verify else fetch)(folder, parts)
+        (verify if arguments.verify else fetch)(folder, chosen)
     except MlpinfError as error:
         log.error("%s", error)
         return int(error.exit_code)

@@ -1,7 +1,6 @@
-"""IGBH's own file layout: which parts there are, and opening each one checked.
+"""Opening IGBH's parts, each one checked against the others.
 
-``<type>/node_feat.npy`` float32 [N, width], ``<edge>/edge_index.npy`` int64 [E, 2],
-``paper/node_label_19.npy`` and ``paper/node_label_2K.npy`` [papers]. In IGBH-full the features of
+Features are float32 [N, width], edges int64 [E, 2], labels [papers]. In IGBH-full the features of
 papers and authors and the labels are bare memory maps under the same names: float32 without a
 header. Nothing is read here beyond headers. Parts are memory-mapped read-only: Linux counts a map
 that could be written to against the memory there is, and refuses one of a terabyte.
@@ -17,44 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpinf_core.errors import IntegrityError, PrerequisiteError
+from mlpinf_rgat.layout import FULL_WIDTH, edge_part, feature_part, label_part, parts
 from mlpinf_rgat.relations import EDGE_FILES, NODE_TYPES, TARGET, EdgeFile
-
-FULL_NODES: Final = {
-    "paper": 269_346_174,
-    "author": 277_220_883,
-    "institute": 26_918,
-    "fos": 712_960,
-    "journal": 49_052,
-    "conference": 4_547,
-}
-"""Nodes of IGBH-full by type."""
-
-FULL_CLASSES: Final = 2983
-"""Classes of its papers that the rules ask for."""
-
-FULL_WIDTH: Final = 1024
-"""Features of a node of IGBH."""
-
-LABELS: Final = {19: "node_label_19.npy", 2983: "node_label_2K.npy"}
-"""Label file by number of classes, in IGBH."""
 
 _MAGIC: Final = b"\x93NUMPY"
 _REMEDY: Final = "fetch that part again, or set benchmark.data_path to a complete copy"
-
-
-def feature_part(node_type: str) -> str:
-    """The path of a node type's features, relative to the data set."""
-    return f"{node_type}/node_feat.npy"
-
-
-def edge_part(edge: EdgeFile) -> str:
-    """The path of a relation's edges, relative to the data set."""
-    return f"{edge.folder}/edge_index.npy"
-
-
-def label_part(classes: int) -> str:
-    """The path of the papers' labels; the 2K file where IGBH has none for ``classes``."""
-    return f"{TARGET}/{LABELS.get(classes, LABELS[2983])}"
 
 
 @attrs.frozen(eq=False)
@@ -129,15 +95,6 @@ def open_features(root: Path, node_type: str, count: int | None = None) -> npt.N
         IntegrityError: the part is not what it should be.
     """
     return _features(root, node_type, count)
-
-
-def parts(classes: int) -> tuple[str, ...]:
-    """The paths of all parts that a run needs, relative to the data set."""
-    return (
-        *(feature_part(node_type) for node_type in NODE_TYPES),
-        *(edge_part(edge) for edge in EDGE_FILES),
-        label_part(classes),
-    )
 
 
 def part_states(raw: RawGraph, classes: int) -> dict[str, list[int]]:

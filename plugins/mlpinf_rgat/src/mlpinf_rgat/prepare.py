@@ -27,7 +27,7 @@ from mlpinf_core.errors import ConfigurationError, IntegrityError, MlpinfError, 
 from mlpinf_core.hashing import write_atomically
 from mlpinf_core.machine import available_memory
 from mlpinf_core.scratch import readable
-from mlpinf_rgat import csc, features, igbh, split
+from mlpinf_rgat import csc, features, igbh, layout, split
 from mlpinf_rgat.graph import FORMAT, LABELS, VALIDATION, Description
 from mlpinf_rgat.relations import NODE_TYPES, RELATIONS, TARGET
 
@@ -238,11 +238,11 @@ def _opened(
     raw = igbh.open_raw(folder, classes=classes)
     if labelled is not None:
         return raw, split.Split(labelled, share)
-    official = classes == igbh.FULL_CLASSES
-    if official and raw.nodes != igbh.FULL_NODES:
+    official = classes == layout.FULL_CLASSES
+    if official and raw.nodes != layout.FULL_NODES:
         raise IntegrityError(
             f"the graph's nodes are not those of IGBH-full: {raw.nodes['paper']:,} papers of "
-            f"{igbh.FULL_NODES['paper']:,}, for one",
+            f"{layout.FULL_NODES['paper']:,}, for one",
             where=str(raw.folder),
             remedy="fetch its parts again; of another graph, say with --labelled how many papers "
             "have a label",
@@ -259,7 +259,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="where the prepared one goes")
     parser.add_argument("--memory", default="64GB", help="memory that may be used")
     parser.add_argument("--features", default="float16", choices=["float32", *features.STORED])
-    parser.add_argument("--classes", type=int, default=igbh.FULL_CLASSES)
+    parser.add_argument("--classes", type=int, default=layout.FULL_CLASSES)
     parser.add_argument(
         "--labelled",
         type=int,

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from mlpinf_rgat.igbh import edge_part, feature_part
+from mlpinf_rgat.layout import edge_part, feature_part
 from mlpinf_rgat.relations import EDGE_FILES, NODE_TYPES, TARGET
 
 if TYPE_CHECKING:

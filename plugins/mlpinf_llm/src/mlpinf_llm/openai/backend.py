@@ -57,6 +57,7 @@ def make(run: Run, samples: TokenSamples) -> OpenAIBackend:
         ),
         tokenizer=tokenizer,
         events=run.events,
+        worker_cpus=run.config.sut.worker_cpus,
     )
 
 
@@ -72,6 +73,7 @@ class OpenAIBackend:
     stop_ids: tuple[int, ...]
     tokenizer: ChatTokenizer | None
     events: EventWriter
+    worker_cpus: tuple[str, ...] = ()
     _engine: Client | SpreadEngine | None = None
 
     def load(self) -> None:
@@ -100,6 +102,7 @@ class OpenAIBackend:
                 functools.partial(make_client, blueprint, count),
                 count,
                 capacity=max(1, self.concurrency // count),
+                cpus=self.worker_cpus,
             )
 
     def _model(self) -> str:
