@@ -2,12 +2,12 @@
 
     python benchmarks/gpu.py [PART ...] [--toy] [--json FILE]
 
-Parts: correctness, whisper, rgat, sdxl, tensorrt, and for MODEL llama3.1-8b and llama2-70b, which
-need vLLM, MODEL-direct, MODEL-offline and MODEL-server. Each can be run alone, takes under eight
-minutes, and runs in a process of its own, so that one that fails costs no other its figures. No
-weights can be had with a benchmark script, so the full-size models have random weights of the true
-architecture and type: the same bytes and operations; accuracy is claimed of the tiny variants
-alone.
+Parts: correctness-NAME for the tiny variants of rgat, whisper, sdxl and llama3.1-8b; whisper, rgat,
+sdxl, tensorrt; and for MODEL llama3.1-8b and llama2-70b, which need vLLM, MODEL-direct,
+MODEL-offline and MODEL-server. Each can be run alone, takes under eight minutes, and runs in a
+process of its own, so that one that fails costs no other its figures. No weights can be had with a
+benchmark script, so the full-size models have random weights of the true architecture and type:
+the same bytes and operations; accuracy is claimed of the tiny variants alone.
 
 ``--toy`` runs everything on a CPU with tiny shapes, to see that the script itself works. vLLM does
 not run there, and a double that has its signatures and computes nothing stands in for it.
@@ -30,7 +30,11 @@ from typing import Any
 from gpu_parts.rows import HEAD
 
 PARTS: dict[str, tuple[str, dict[str, str]]] = {
-    **{name: (name, {}) for name in ("correctness", "whisper", "rgat", "sdxl", "tensorrt")},
+    **{
+        f"correctness-{name}": ("correctness", {"name": name})
+        for name in ("rgat", "whisper", "sdxl", "llama3.1-8b")
+    },
+    **{name: (name, {}) for name in ("whisper", "rgat", "sdxl", "tensorrt")},
     **{
         f"{model}-{what}": ("llm", {"model": model, "what": what})
         for model in ("llama3.1-8b", "llama2-70b")
