@@ -26,7 +26,13 @@ def score(run: Run, samples: CaptionSamples, log: AccuracyLog) -> Mapping[str, f
         IntegrityError: such a file is not what it should be.
     """
     answers = Answers.of(samples, log)
-    compliance.save(answers, samples, run.directory / compliance.FOLDER)
+    compliance.save(
+        answers,
+        samples,
+        run.directory / compliance.FOLDER,
+        compliance.indices_of(run.workload.round),
+        run.config.loadgen.total_sample_count,
+    )
     if run.workload.variant is Variant.TINY:
         from mlpinf_sdxl import adherence
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from mlpinf_core.errors import ConfigurationError
 from mlpinf_core.hashing import write_atomically
+from mlpinf_core.rules import load_round
+from mlpinf_sdxl.benchmarks import NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +25,10 @@ FOLDER: Final = "images"
 CAPTIONS: Final = "captions.txt"
 SHEET: Final = "contact_sheet.png"
 
-INDICES: Final = (4475, 3627, 1046, 4937, 3867, 1671, 3789, 1206, 4111, 3093)
-"""Samples whose images a submission of the full variant shows; the same in rounds v5.1 to v6.1.
+LATEST: Final = (4475, 3627, 1046, 4937, 3867, 1671, 3789, 1206, 4111, 3093)
+"""Samples whose images are shown where the round's rules name none, as those of v6.1.
 
-Source: the reference's list of sample ids.
+Source: the reference's list of sample ids, which changes from round to round.
 """
 _SHOWN: Final = 20
 """Images of another data set that are saved."""
@@ -34,26 +36,48 @@ _COLUMNS: Final = 5
 _MARGIN, _TEXT = 8, 34
 
 
-def save(answers: Answers, samples: CaptionSamples, folder: Path) -> None:
+def indices_of(round_: str) -> tuple[int, ...]:
+    """The samples of the full data set whose images a submission to a round shows."""
+    named = load_round(round_).submission.images.get(NAME, ())
+    return tuple(int(each) for each in named) or LATEST
+
+
+def save(
+    answers: Answers,
+    samples: CaptionSamples,
+    folder: Path,
+    indices: tuple[int, ...],
+    presented: int | None = None,
+) -> None:
     """Write the images a submission shows as PNG files, their captions beside them, and a sheet.
 
-    Where the data set has no such samples, its first ones are written. Writes nothing where the log
-    has none of them: TEST01 answers some of the samples only.
+    Where no data set so large was presented, its first images are written. Writes nothing where the
+    log has none of them: TEST01 answers some of the samples only.
+
+    Args:
+        answers: of the samples.
+        samples: the data set.
+        folder: that they are written into.
+        indices: samples whose images are shown.
+        presented: as how many samples a small data set was presented repeatedly; the image of one
+            of those is that of the sample which it repeats. None: as it is.
     """
-    wanted: set[int] = set(INDICES if len(samples) > max(INDICES) else range(_SHOWN))
-    pictures: dict[int, npt.NDArray[np.uint8]] = {}
-    for entry, row in zip(answers.entries, answers.rows, strict=True):
-        if int(row) in wanted:
-            pictures[int(row)] = answers.image(int(entry), int(row))
-    if not pictures:
+    count = len(samples)
+    if (presented or count) <= max(indices):
+        indices = tuple(range(_SHOWN))
+    answered = dict(zip(answers.rows.tolist(), answers.entries.tolist(), strict=True))
+    rows = {index: index % count for index in indices if index % count in answered}
+    if not rows:
         return
     folder.mkdir(exist_ok=True)
-    order: list[int] = [index for index in INDICES if index in pictures] or sorted(pictures)
-    for index in order:
-        write_atomically(folder / f"{index}.png", png(pictures[index]))
-    lines = [f"{index}  {samples.captions[index]}\n" for index in order]
+    lines, sheet = [], []
+    for index, row in rows.items():
+        pixels = answers.image(answered[row], row)
+        text = f"{index}  {samples.captions[row]}"
+        write_atomically(folder / f"{index}.png", png(pixels))
+        lines.append(f"{text}\n")
+        sheet.append(Shown(text, pixels))
     write_atomically(folder / CAPTIONS, "".join(lines).encode())
-    sheet = [Shown(f"{index}  {samples.captions[index]}", pictures[index]) for index in order]
     write_atomically(folder / SHEET, contact_sheet(sheet))
 
 
